@@ -82,9 +82,11 @@ test-serve: python ## measure a real `transformers serve` with a tiny model, in 
 test-coreml: python ## build and read real packages of CoreML in an environment of its own (Python 3.11); nothing is predicted, except on macOS
 	@$(PYTHON) tools/engine_tests.py coreml $(PYTEST_ARGS)
 
-test-services: setup ## start real servers and put them under load, also in the tests that take long (installs Triton in .venv-triton)
+test-services: setup ## start real servers and put them under load, also in tests that take long (installs Triton and Chroma in .venv-triton, .venv-services)
 	@$(BIN)/python tools/triton_server.py .venv-triton
-	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-triton/server" $(BIN)/python -m pytest -m "" tests/services tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
+	@$(BIN)/python tools/service_programs.py .venv-services
+	@FLEETMARK_TEST_SERVICES=1 PATH="$$PATH:$(CURDIR)/.venv-triton/server:$(CURDIR)/.venv-services/bin" $(BIN)/python -m pytest -m "" tests/services \
+		tests/e2e/test_demo_services.py tests/unit/worker/drivers tests/unit/worker/launchers tests/unit/worker/load \
 		tests/unit/worker/supervisor/test_service.py tests/integration/test_load_with_tools.py $(PYTEST_ARGS)
 
 chaos: setup ## kill, stop and restart every part while 200 jobs run; set SEEDS=20 FIRST=1 FAULTS=35 LENGTH=30, or PLAN=file; LOCKED=1 with logins

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.client import Client
+from cli.client import Client, sha256_of
 from cli.errors import ApiError
 from cli.submission import Sent, entry_body, prepare
 from shared.snapshots import CONFIG
@@ -19,10 +19,14 @@ FORBIDDEN = 403
 class ConfigsOnly:
     """Uploads only the `config.json` of a snapshot, which says how much memory the model takes. It implements `cli.submission.Uploads`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, configs: frozenset[str]) -> None:
+        """Take the SHA-256 of each `config.json` that may be uploaded."""
+        self._client, self._configs = client, configs
 
     def exists(self, path: str) -> bool:
+        """Return whether a file need not be uploaded."""
+        if path.rpartition("/")[2] not in self._configs:
+            return True
         try:
             return self._client.exists(path)
         except ApiError as error:
@@ -31,8 +35,7 @@ class ConfigsOnly:
             raise
 
     def upload_model(self, file: Path, sha256: str, sent: Sent) -> None:
-        if file.name == CONFIG:
-            self._client.upload_model(file, sha256, sent)
+        self._client.upload_model(file, sha256, sent)
 
 
 def recipe_body(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def recipe_body(client: Client, recipe: Recipe, recipe_folder: Path) -> dict[str
     prepared = prepare(recipe, recipe_folder)
     if any(file is not None for _, file in prepared):
         body.pop("model", None)
-        uploads = ConfigsOnly(client)
+        configs = frozenset(sha256_of(file) for _, file in prepared if file is not None and file.name == CONFIG)
+        uploads = ConfigsOnly(client, configs)
         body["models"] = [entry_body(uploads, recipe, index, entry, file, recipe_folder) for index, (entry, file) in enumerate(prepared)]
     return body
 

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -94,13 +94,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Header:
-    """Describes the records of a file."""
+    """Describes the records of a file.
+
+    Attributes:
+        more: What else is known of each request of an operation, by the name of the operation, such as how many vectors an insert has.
+    """
 
     service_type: str
     operations: tuple[str, ...]
     parts: tuple[Part, ...]
     format: int = FORMAT
     sections: tuple[Section, ...] = ()
+    more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -120,8 +125,10 @@ class Header:
             sections = tuple(Section(str(one["name"]), tuple(map(int, one["sizes"]))) for one in content.get("sections", ()))
             if any(len(section.sizes) != len(parts) for section in sections):
                 raise ValueError(f"{NAME} has a section whose sizes are not those of its {len(parts)} parts")
-            return cls(str(content["service_type"]), tuple(map(str, content["operations"])), parts, sections=sections)
-        except (KeyError, TypeError) as error:
+            more = {str(name): {str(key): float(one) for key, one in values.items()} for name, values in content.get("more", {}).items()}
+            operations = tuple(map(str, content["operations"]))
+            return cls(str(content["service_type"]), operations, parts, sections=sections, more=more)
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{NAME} has a header that cannot be read: {error}") from error
 
 

@@ -42,7 +42,8 @@ def free_port() -> int:
     raise RuntimeError(f"no port from {_FIRST_PORT} to {_FIRST_PORT + 999} of 127.0.0.1 is free")
 
 
-def _stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
+def stop_process(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
+    """Stop a server by a signal, and kill it if it does not end."""
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
         process.send_signal(stop_signal)
@@ -103,7 +104,7 @@ class RedisServer:
 
     def stop(self, stop_signal: int = signal.SIGTERM) -> None:
         if self.process is not None:
-            _stop(self.process, stop_signal)
+            stop_process(self.process, stop_signal)
             self.process = None
 
 
@@ -173,7 +174,7 @@ class PostgresServer:
 
     def stop(self, stop_signal: int = signal.SIGINT) -> None:  # SIGINT is PostgreSQL's fast shutdown
         if self.process is not None:
-            _stop(self.process, stop_signal)
+            stop_process(self.process, stop_signal)
             self.process = None
 
 

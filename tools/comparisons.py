@@ -14,8 +14,8 @@ from pathlib import Path
 from orchestrator.reports.sheets.registry import SHEETS
 from shared.capabilities import LABELS
 from worker.engines.registry import ENGINES
+from worker.interpreter import ROOT
 from worker.kinds.registry import KINDS
-from worker.runner.command import ROOT
 
 ASKED_FOR = ("kind", "capability", "engine", "runtime")
 NAMES = frozenset({*LABELS, *KINDS, *ENGINES, *(part for name in LABELS for part in name.split("."))} - {"cpu", "gpu", "api", "service"})

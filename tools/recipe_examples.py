@@ -17,8 +17,11 @@ from shared.recipes.schema import Retries
 from shared.recipes.services import BenchmarksSection, ClientSection, ConfigurationSection, LoadSection, MonitoringSection, ServiceSection
 from shared.repetition import StopRule, Warmup
 from shared.services.base import ClientSettings
+from shared.services.chroma import ChromaClient, ChromaSettings
 from shared.services.http import HttpClient
+from shared.services.minio import MinioClient, MinioSettings
 from shared.services.postgres import PostgresClient, PostgresSettings, Tuning
+from shared.services.qdrant import QdrantClient, QdrantSettings
 from shared.services.redis import RedisClient, RedisSettings
 from shared.services.registry import SERVICES
 from shared.services.triton import TritonClient, TritonSettings
@@ -43,6 +46,19 @@ _OF_CLIENTS: dict[str, Any] = {
     "seed": 7,
     "warmup_delay": 0.0,
     "request_timeout_s": 5.0,
+}
+_OF_VECTORS: dict[str, Any] = {
+    "dim": 768,
+    "num_queries": 1_000,
+    "top_k": 100,
+    "batch_size": 500,
+    "metric": "l2",
+    "distribution": "normal",
+    "collection": "benchmark",
+    "ef_construction": 200,
+    "max_neighbors": 32,
+    "ef_search": 100,
+    "index_timeout_s": 3_600,
 }
 
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
@@ -210,6 +226,36 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "encoding": "json",
         "server_metrics_url": "http://127.0.0.1:8002/metrics",
     },
+    ChromaSettings: {"host": "127.0.0.1", "port": 8000, "data_dir": "/scratch/vectors"},
+    ChromaClient: {
+        **_OF_CLIENTS,
+        **_OF_VECTORS,
+        "num_vectors": 10_000,
+        "tenant": "default_tenant",
+        "database": "default_database",
+        "check_only": True,
+    },
+    QdrantSettings: {"port": 6333, "grpc_port": 6334, "storage_path": "/scratch/vectors"},
+    QdrantClient: {**_OF_CLIENTS, **_OF_VECTORS, "num_points": 100_000},
+    MinioSettings: {
+        "program": "rclone",
+        "port": 9000,
+        "console_port": 9001,
+        "root_user": "minioadmin",
+        "root_password": "minioadmin",
+        "data_dir": "/scratch/objects",
+    },
+    MinioClient: {
+        **_OF_CLIENTS,
+        "object_size_bytes": 65_536,
+        "num_objects": 1_000,
+        "num_requests": 10_000,
+        "operation_mix": "put:get=10:90",
+        "key_distribution": "zipf",
+        "bucket": "benchmark",
+        "region": "eu-central-1",
+        "use_https": True,
+    },
     LoadSection: {
         "pattern": "poisson",
         "rate": 1000,
@@ -290,6 +336,12 @@ _PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     RedisClient: ("redis", ("client", "settings")),
     PostgresClient: ("postgres", ("client", "settings")),
     HttpClient: ("http", ("client", "settings")),
+    ChromaSettings: ("chroma", ("service", "settings")),
+    ChromaClient: ("chroma", ("client", "settings")),
+    QdrantSettings: ("qdrant", ("service", "settings")),
+    QdrantClient: ("qdrant", ("client", "settings")),
+    MinioSettings: ("minio", ("service", "settings")),
+    MinioClient: ("minio", ("client", "settings")),
     TritonSettings: ("triton", ("service", "settings")),
     TritonClient: ("triton", ("client", "settings")),
     LoadSection: ("redis", ("load",)),

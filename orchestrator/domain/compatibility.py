@@ -161,7 +161,9 @@ def _warnings(worker: KnownWorker, capability: str, needs: WorkNeeds) -> Iterato
 def _features(worker: KnownWorker, capability: str, needs: WorkNeeds) -> Iterator[str]:
     advert = worker.advert
     kinds = (needs.kind,) if needs.kind else kinds_of(capability)
-    libraries = {name: version for kind in kinds for name, version in (advert.work or {}).get(capability, {}).get(kind, {}).items()}
+    said = (advert.work or {}).get(capability, {})
+    # Without a kind, the work is the one that every worker with the capability can do. Its libraries are known if there is no other.
+    libraries = said.get(kinds[0], {}) if len(kinds) == 1 else {}
     yield from (f"{name} {version}".strip() for name, version in libraries.items())
     if needs.service and needs.launcher == "container" and advert.containers:
         yield f"containers by {advert.containers}"

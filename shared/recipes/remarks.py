@@ -31,7 +31,11 @@ def _for_a_cluster(recipe: Recipe) -> Iterator[str]:
 
 
 def _gpus(recipe: Recipe) -> Iterator[str]:
-    if recipe.service is not None and recipe.service.num_gpus > 1:
+    if recipe.service is None or not recipe.service.num_gpus:
+        return
+    if recipe.service.address is not None:
+        yield "`service.num_gpus` has no effect beside `address`, because that service runs already"
+    elif recipe.service.num_gpus > 1:
         number = recipe.service.num_gpus
         yield f"`service.num_gpus: {number}` asks for a device with a GPU; that it has {number} of them is not checked"
 

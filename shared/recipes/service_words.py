@@ -39,7 +39,8 @@ def in_our_words(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(sweep, dict):
         content["sweep"] = {_path(path): _values(path, values, service.get("type")) for path, values in sweep.items()}
     gpus = service.get("num_gpus")
-    if isinstance(gpus, int) and gpus > 0 and isinstance(requires := content.get("requires", {}), dict):
+    started = "address" not in service  # otherwise its GPUs are elsewhere
+    if started and isinstance(gpus, int) and gpus > 0 and isinstance(requires := content.get("requires", {}), dict):
         content["requires"] = {"min_gpu_memory_mb": _ONLY_GPU_MB, **requires}
     return content
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from shared.services.base import ServiceKind
+from shared.services.chroma import Chroma
 from shared.services.http import Http
+from shared.services.minio import Minio
 from shared.services.ollama import Ollama
 from shared.services.openai import OpenAi
 from shared.services.postgres import Postgres
+from shared.services.qdrant import Qdrant
 from shared.services.redis import Redis
 from shared.services.triton import Triton
 from shared.services.vllm import Vllm
@@ -15,6 +18,9 @@ _ALL: tuple[ServiceKind, ...] = (
     Redis(),
     Postgres(),
     Http(),
+    Minio(),
+    Chroma(),
+    Qdrant(),
     OpenAi(),
     Vllm(),
     Ollama(),

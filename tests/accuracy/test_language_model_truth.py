@@ -236,6 +236,7 @@ def test_the_key_is_sent_and_is_in_no_file_and_no_word(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 
 
+@pytest.mark.long  # tests/unit/worker/drivers/test_prompts.py tests the prompts themselves
 def test_client_processes_ask_for_different_prompts_and_each_is_asked_once(tmp_path: Path) -> None:
     with model_server(ModelServer(lambda _number: GOOD)) as server:
         driven = drive_processes(server, tmp_path, count=40, clients=2, concurrent=2, input_tokens=16, keep_prompts=True)

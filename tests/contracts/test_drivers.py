@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psycopg
@@ -22,9 +22,11 @@ from shared.errors import EngineUnavailable
 from shared.request_records import CLOSED, NOT_CONNECTED, TIMEOUT, record_type
 from tests.load_servers import CuttingProxy, HttpTruth, http_truth
 from tests.model_server import END, HEAD, ModelServer, Step, chunk, model_server, streamed
+from tests.s3_server import LOGIN, S3Server
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 from tests.triton_double import TritonDouble, triton_double
-from worker.drivers.base import Driver, Lane, Work
+from tests.vector_servers import vector_server
+from worker.drivers.base import Driver, Lane, Searcher, Work
 from worker.drivers.registry import DRIVERS, resolve, why_not
 from worker.load.arrivals import Shape
 from worker.load.dispatcher import Dispatcher
@@ -40,7 +42,11 @@ OLLAMA: list[Step] = [
 
 @dataclass
 class Case:
-    """Holds a driver with a real server. `asked` returns how many requests of the load that server has seen."""
+    """Holds a driver with a server. The servers of vectors are doubles, and all others are real.
+
+    Attributes:
+        asked: returns how many requests of the load that server has seen.
+    """
 
     driver: str
     port: int
@@ -55,11 +61,21 @@ class Case:
 def cases() -> Iterator[dict[str, Case]]:
     openai, ollama = ModelServer(lambda _number: streamed(3)), ModelServer(lambda _number: OLLAMA)
     triton = TritonDouble()
-    with server_folder() as folder, http_truth(HttpTruth()) as truth, model_server(openai), model_server(ollama), triton_double(triton):
-        for name in ("redis", "postgres"):
+    with (
+        server_folder() as folder,
+        http_truth(HttpTruth()) as truth,
+        model_server(openai),
+        model_server(ollama),
+        triton_double(triton),
+        vector_server("chroma") as chroma,
+        vector_server("qdrant") as qdrant,
+    ):
+        for name in ("redis", "postgres", "s3"):
             (folder / name).mkdir(mode=0o755)
         of_redis, of_postgres = RedisServer(folder / "redis", append_only=False), PostgresServer(folder / "postgres")
+        of_s3 = S3Server(folder / "s3")
         of_redis.start()
+        of_s3.start()
         of_postgres.start()
         client = redis.Redis(port=of_redis.port)
 
@@ -77,6 +93,32 @@ def cases() -> Iterator[dict[str, Case]]:
         yield {
             "redis": Case("redis", of_redis.port, "redis://{}/0".format, {"get": 1, "set": 1}, commands, {"num_keys": 100}),
             "postgres": Case("postgres", of_postgres.port, "postgresql://{}".format, {"insert": 1}, rows, postgres_settings),
+            "minio": Case(
+                "minio",
+                of_s3.port,
+                f"http://{LOGIN}@{{}}".format,
+                {"put": 1, "get": 1},
+                of_s3.counted_objects,
+                {"num_objects": 10, "object_size_bytes": 1_000},
+            ),
+            "chroma": Case(
+                "chroma",
+                chroma.port,
+                "http://{}".format,
+                {"insert": 1, "query": 1},
+                lambda: chroma.loads,
+                {"num_vectors": 20, "dim": 4, "batch_size": 1, "top_k": 3},
+                more=1,
+            ),
+            "qdrant": Case(
+                "qdrant",
+                qdrant.port,
+                "http://{}".format,
+                {"insert": 1, "query": 1},
+                lambda: qdrant.loads,
+                {"num_points": 20, "dim": 4, "batch_size": 1, "top_k": 3},
+                more=1,
+            ),
             "http": Case("http", truth.port, "http://{}/".format, {"get": 1}, lambda: truth.requests),
             "openai": Case("openai", openai.port, "http://{}/v1".format, {"ask": 1}, lambda: len(openai.log), {"model": "tiny"}),
             "ollama": Case("ollama", ollama.port, "http://{}".format, {"ask": 1}, lambda: len(ollama.log), {"model": "tiny"}, more=1),
@@ -87,10 +129,11 @@ def cases() -> Iterator[dict[str, Case]]:
         }
         client.close()
         of_redis.stop()
+        of_s3.stop()
         of_postgres.stop()
 
 
-@pytest.fixture(params=["redis", "postgres", "http", "openai", "ollama", "triton"])
+@pytest.fixture(params=["redis", "postgres", "http", "minio", "chroma", "qdrant", "openai", "ollama", "triton"])
 def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 
@@ -112,6 +155,8 @@ def load(case: Case, folder: Path, hurt: Callable[[CuttingProxy], object] | None
             plan = _plan(case, case.address(proxy.place), folder, timeout_s)
             driver = resolve(case.driver)(Work(plan.address, plan.settings, plan.seed))
             await driver.prepare()
+            if DRIVERS[case.driver].searches:
+                await cast("Searcher", driver).make_ready("insert")
             before = case.asked()
             driver.begin(case.operations, plan.seed)
             spool = Spool(folder / plan.spool_name(0))

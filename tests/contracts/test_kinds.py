@@ -20,10 +20,10 @@ from shared.errors import EngineUnavailable, JobError
 from shared.kinds.registry import kind_named
 from shared.series import Record
 from tests.measuring import assignment, schedule
+from worker.interpreter import ROOT
 from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import KINDS, preloads, resolve
 from worker.measured.request import RunRequest
-from worker.runner.command import ROOT
 from worker.runner.record_file import read_record, write_record
 from worker.supervisor.samples import pack
 

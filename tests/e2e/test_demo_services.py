@@ -13,7 +13,7 @@ from tests.e2e.test_demo import running
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = """
 name: {service}
-service: {{type: {service}}}
+service: {{type: {service}{more}}}
 client: {{type: {service}_smoke, settings: {{warmup_delay: 0, {settings}}}}}
 warmup: {{min_s: 0.1}}
 sweep: {{client.settings.concurrent_clients: [1, 2]}}
@@ -23,17 +23,21 @@ repeats: 2
 
 
 @pytest.mark.long
-def test_two_services_are_started_measured_and_gone(tmp_path: Path) -> None:
+def test_services_are_started_measured_and_gone(tmp_path: Path) -> None:
     recipes = []
-    for service, settings in (("redis", "num_requests: 700"), ("postgres", "num_inserts: 0, num_selects: 700")):
+    for service, settings, more in (
+        ("redis", "num_requests: 700", ""),
+        ("postgres", "num_inserts: 0, num_selects: 700", ""),
+        ("minio", "num_requests: 700", ", settings: {program: rclone}"),
+    ):
         recipes.append(tmp_path / f"{service}.yaml")
-        recipes[-1].write_text(SHORT.format(service=service, settings=settings))
+        recipes[-1].write_text(SHORT.format(service=service, settings=settings, more=more))
     with running(tmp_path, "demo", *map(str, recipes)) as demo:
         assert demo.wait() == 0, demo.err()
         shown = demo.out()
         demo.assert_leaves_nothing()
     assert "Requests/s" in shown
-    for service, figure in (("redis", "ops_per_second"), ("postgres", "select_qps")):
+    for service, figure in (("redis", "ops_per_second"), ("postgres", "select_qps"), ("minio", "put_bytes_per_second")):
         (folder,) = (
             path.parent for path in (tmp_path / "outputs").glob("*/run.json") if json.loads(path.read_text())["recipe"]["name"] == service
         )

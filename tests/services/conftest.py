@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 
-PROGRAMS = {"test_triton.py": "tritonserver"}
+PROGRAMS = {"test_chroma.py": "chroma", "test_triton.py": "tritonserver"}
 REQUIRED = "FLEETMARK_TEST_SERVICES" in os.environ
 collect_ignore = [name for name, program in PROGRAMS.items() if not REQUIRED and shutil.which(program) is None]

@@ -26,6 +26,7 @@ from shared.tls import MEND, broker_trusting, refusal
 from shared.tokens import Role
 from shared.web import FAILURES, by_way_of, web_client
 from shared.workloads import inference_workload
+from worker.access import ACCESS
 from worker.agent.capabilities import offered, takes_models
 from worker.agent.registration import reachable_broker
 from worker.agent.serving import SupervisorLife
@@ -64,6 +65,10 @@ def try_out(settings: WorkerSettings, supervisor: SupervisorLife) -> Iterator[St
         broker_url = broker_url or named
     if broker_url is not None:
         yield _broker(broker_trusting(broker_url, settings.ca_file))
+    access = ACCESS[settings.worker_type]
+    if not access.sees_device:
+        yield Step("measurement", f"not tried: {access.words} only sends requests to services; a recipe with an `address` tries one")
+        return
     yield from _measurement(supervisor)
 
 

@@ -144,6 +144,20 @@ class Keeper(Driver, Protocol):
         """
 
 
+class Searcher(Driver, Protocol):
+    """Is a driver whose answers are compared with known ones after the load. `DriverEntry.searches` says which drivers are."""
+
+    async def make_ready(self, phase: str) -> None:
+        """Wait until the service is ready for a phase, such as for its index. It is called before `begin`.
+
+        Raises:
+            JobError: It does not get ready.
+        """
+
+    def findings(self) -> dict[str, Any]:
+        """Return what the comparison gave. It is called once, when no process sends anything any more."""
+
+
 class Counter(Driver, Protocol):
     """Is a driver of a service that counts itself what it does. `DriverEntry.counts` says which drivers are."""
 

@@ -150,7 +150,7 @@ class LanguageModelDriver(ABC):
             raise EngineUnavailable(f"{self.address.place} answers with {self._words(answer.status, answer.headers, answer.body)}")
         try:
             return json.loads(answer.body) if answer.status == 200 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     async def _make(self) -> None:
@@ -188,7 +188,7 @@ def message_in(body: bytes) -> str:
     """Return the message of an error, in the forms that servers of language models have for it, or the beginning of the body."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(body.decode(errors="replace").split())[:MOST_SAID]
     for name in ("error", "message", "detail"):
         found = content.get(name) if isinstance(content, dict) else None

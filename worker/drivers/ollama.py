@@ -60,7 +60,7 @@ class OllamaDriver(LanguageModelDriver):
             return
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             reading.fail(WRONG, f"this is no line with a JSON object: {line[:100].decode(errors='replace')!r}")

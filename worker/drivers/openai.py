@@ -78,7 +78,8 @@ class OpenAiDriver(LanguageModelDriver):
             reading.error(content.get("error") or content)
             return
         _read_usage(reading, content)
-        for choice in content.get("choices") or ():
+        choices = content.get("choices")
+        for choice in choices if isinstance(choices, list) else [] if choices is None else [choices]:
             if not isinstance(choice, dict):
                 reading.fail(WRONG, f"an event has a choice of an unknown form: {_shown(data)}")
                 return
@@ -130,7 +131,7 @@ def _json(reading: Reading, data: bytes) -> dict[str, Any] | None:
     """Return the JSON object in the data of an event; otherwise the request has failed."""
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         reading.fail(WRONG, f"this is no JSON object: {_shown(data)}")

@@ -50,7 +50,7 @@ class RedisLane(WireLane):
             self.write(driver.commands[place], scheduled)
             return
         places = [each % DRAWS for each in range(number, number + self.at_once)]
-        self.waiting.extend(driver.kinds[place] for place in places)
+        self.waiting.extend(driver.kinds[place] for place in reversed(places))  # the last one is answered first; see `pop` below
         self.write(b"".join([driver.commands[place] for place in places]), scheduled)
 
     def data_received(self, data: bytes) -> None:
@@ -65,7 +65,7 @@ class RedisLane(WireLane):
         try:
             reply = reader.gets()
             while reply is not False:
-                operation = self.waiting.pop(0)
+                operation = self.waiting.pop()
                 size = self.size // self.at_once
                 self.sink.done(self.scheduled, self.sent, self.first, now, size, 0, operation, self._judge(operation, reply))
                 if not self.waiting:

@@ -26,6 +26,9 @@ class DriverEntry:
         wire: The null server that finds the ceiling of its clients; see `worker.load.null_server`.
         answer_size: The client setting that says how large an answer of the null server is. Without it, an answer has 2 bytes.
         keeps: Whether it is a `worker.drivers.base.Keeper`.
+        searches: Whether it is a `worker.drivers.base.Searcher`.
+        fills: Phases that fill the service for the others. They are a closed loop without a warm-up, whatever the recipe says of requests,
+            and enter only the figures that are about them.
         counts: Whether it is a `worker.drivers.base.Counter`.
     """
 
@@ -35,6 +38,8 @@ class DriverEntry:
     wire: str = ""
     answer_size: str = ""
     keeps: bool = False
+    searches: bool = False
+    fills: tuple[str, ...] = ()
     counts: bool = False
 
 
@@ -51,6 +56,31 @@ DRIVERS: dict[str, DriverEntry] = {
     ),
     "http": DriverEntry(
         "worker.drivers.http:HttpDriver", ("httptools",), (("authorization", "FLEETMARK_WORKER_HTTP_AUTHORIZATION"),), wire="http"
+    ),
+    "minio": DriverEntry(
+        "worker.drivers.minio:MinioDriver",
+        ("httptools",),
+        (("access_key", "FLEETMARK_WORKER_MINIO_ACCESS_KEY"), ("secret_key", "FLEETMARK_WORKER_MINIO_SECRET_KEY")),
+        wire="minio",
+        answer_size="object_size_bytes",
+    ),
+    "chroma": DriverEntry(
+        "worker.drivers.chroma:ChromaDriver",
+        ("httptools", "numpy"),
+        (("key", "FLEETMARK_WORKER_CHROMA_TOKEN"),),
+        wire="chroma",
+        answer_size="top_k",
+        searches=True,
+        fills=("insert",),
+    ),
+    "qdrant": DriverEntry(
+        "worker.drivers.qdrant:QdrantDriver",
+        ("httptools", "numpy"),
+        (("key", "FLEETMARK_WORKER_QDRANT_API_KEY"),),
+        wire="qdrant",
+        answer_size="top_k",
+        searches=True,
+        fills=("insert",),
     ),
     "openai": DriverEntry(
         "worker.drivers.openai:OpenAiDriver",
@@ -106,6 +136,11 @@ def why_not_here(capability: str, hardware: Hardware) -> str:
 def driver_of(capability: str) -> str:
     """Return the name of the driver that a capability stands for: what follows the first dot."""
     return capability.partition(".")[2]
+
+
+def fills_of(name: str) -> tuple[str, ...]:
+    """Return the phases of a driver that fill the service; see `DriverEntry.fills`."""
+    return DRIVERS[name].fills if name in DRIVERS else ()
 
 
 def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:

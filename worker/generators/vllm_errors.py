@@ -28,7 +28,9 @@ _CONTEXT = re.compile(r"max seq(?:uence)? len.{0,40}\((?P<longest>\d+)\).{0,200}
 _FITS = re.compile(r"estimated maximum model length is (?P<fits>\d+)", re.IGNORECASE)
 _LONGER = re.compile(r"max_model_len.{0,60}is greater than the derived max_model_len", re.IGNORECASE | re.DOTALL)
 _HEADS = re.compile(
-    r"must be divisible by tensor parallel size|World size .* is larger than|tensor parallel size .* (?:exceeds|larger)", re.IGNORECASE
+    r"must be divisible by tensor parallel size|Not enough allowed NUMA nodes|World size .* is larger than"
+    r"|tensor parallel size .* (?:exceeds|larger)",
+    re.IGNORECASE,
 )
 _ARCHITECTURE = re.compile(
     r"architectures? .* (?:not supported|failed to be inspected)|has no vLLM implementation", re.IGNORECASE | re.DOTALL
@@ -54,7 +56,10 @@ def explain(error: Exception, name: str, version: str, device: str) -> JobError:
             f"options.gpu_memory_utilization if other programs use this memory, a larger one if the model does not fit. {said}"
         )
     if _HEADS.search(text):
-        return ModelInvalid(f"{name} cannot be divided among so many devices: give another options.tensor_parallel_size. {said}")
+        return ModelInvalid(
+            f"{name} cannot be divided among so many devices: give another options.tensor_parallel_size (on a CPU, its NUMA nodes are the "
+            f"devices). {said}"
+        )
     if _ARCHITECTURE.search(text):
         return ModelInvalid(f"vLLM {version} does not know the architecture of {name}: measure it with transformers. {said}")
     if is_out_of_memory(error):

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from shared.errors import DeviceFailed, JobCancelled, JobError, ModelInvalid
 from shared.masking import without_logins
 from shared.series import Phase, Record, Series
-from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of
+from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of, fills_of
 from worker.kinds.base import Derived, Repeat
 from worker.load.arrivals import CLOSED_PATTERNS, Shape, expected, seed_text
 from worker.load.ceiling import check_rate, measure_ceiling
@@ -56,6 +56,7 @@ class LoadMeasure:
         check_rate(spec["load"]["rate"] or 0.0, ceiling)
         runs: list[PhaseRun] = []
         cut_short = left_behind = ""
+        findings: dict[str, Any] = {}
         counted: list[dict[str, float]] = []
         with Clients(plans, ended=request.end_path.exists) as clients:
             announce("preparing inputs")
@@ -68,12 +69,13 @@ class LoadMeasure:
                     self._count(clients, driver, counted)
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
                     self._count(clients, driver, counted)
+                    findings = self._findings(clients, driver, announce)
             finally:
                 left_behind = self._clean(clients)
         if not runs and not request.load_only:
             raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
-        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind, "counted": counted}
+        facts["load"] |= {"cut_short": cut_short, "left_behind": left_behind, "counted": counted, "findings": findings}
         phases = {PREPARE: Phase(PREPARE, ready_ns)}
         return Record(phases, {PREPARE: Series(PREPARE, values=array("q", [ready_ns]))}, facts)
 
@@ -100,6 +102,19 @@ class LoadMeasure:
                 runs.append(run)
             return f"the phase {phase.name} was ended {max(0.0, run.ended_early_s):.1f} s after it had begun"
         return ""
+
+    def _findings(self, clients: Clients, driver: str, announce: Announce) -> dict[str, Any]:
+        """Return what each process found when it compared its answers with known ones.
+
+        It is empty if the work shall end, or if no process lives any more; the result says so elsewhere.
+        """
+        if driver not in DRIVERS or not DRIVERS[driver].searches:
+            return {}
+        announce("comparing the answers with an exact search")
+        try:
+            return {str(client): found for client, found in clients.findings().items()}
+        except JobError:
+            return {}
 
     def _count(self, clients: Clients, driver: str, counted: list[dict[str, float]]) -> None:
         """Add what the service has counted itself until now, if it tells. A service that does not costs those figures alone."""
@@ -150,7 +165,8 @@ class LoadMeasure:
         if runs:
             from worker.load.phases import rate  # needs numpy, which the guard must not hold in memory
 
-            facts["requests_per_s"] = rate(phases_of(facts["load"], request.spec))
+            phases, fills = phases_of(facts["load"], request.spec), fills_of(driver_of(request.capability))
+            facts["requests_per_s"] = rate([phase for phase in phases if phase.phase not in fills] or phases)
             last = runs[-1].facts.values()
             if last and all(one["gave_up"] for one in last):
                 facts["incomplete"] = f"the service at {without_logins(request.address)} stopped answering: {next(iter(last))['gave_up']}"
@@ -168,6 +184,8 @@ class LoadMeasure:
         from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
         from worker.load.counted import with_counted
         from worker.load.figures import outcome_of
+        from worker.load.search_figures import said_of, search_figures
+        from worker.load.units import facts_of_requests, units_of
 
         spec = workload.spec.model_dump(mode="json")
         known = [repeat.record.facts["load"] for repeat in repeats]
@@ -181,6 +199,8 @@ class LoadMeasure:
         cut_short = [one["cut_short"] for one in known if one["cut_short"]]
         ceiling = known[0]["ceiling_per_s"]
         phases = [phases_of(one, spec) for one in known]
+        found = [one.get("findings") or {} for one in known]
+        searched = any(found)
         outcome = outcome_of(
             phases,
             service_type=spec["service"]["type"],
@@ -188,6 +208,9 @@ class LoadMeasure:
             concurrency=spec["num_clients"] * in_flight(spec),
             ceiling_per_s=ceiling,
             no_ceiling="there is no null server for this protocol",
+            units=units_of(spec["service"]["type"], spec["client"]["settings"]),
+            fills=fills_of(spec["service"]["type"]),
+            found=search_figures(found, known[0]["prepared"]["vectors"]) if searched else {},
             detail={
                 "stopped_because": stopped_because,
                 "prepared": known[0]["prepared"],
@@ -197,13 +220,16 @@ class LoadMeasure:
                 "cut_short": cut_short,
                 "left_behind": [one["left_behind"] for one in known if one["left_behind"]],
                 "partial": bool(died or gave_up or cut_short),
+                **({"search": said_of(found)} if searched else {}),
             },
         )
         outcome = with_counted(outcome, spec["service"]["type"], [one.get("counted", []) for one in known])
         per_s = outcome.figures[0].value or 0.0
         in_words = f"{per_s:.1f} requests/s over {len(repeats)} repeats"
         folder = Path(next(iter(known[0]["runs"][0]["files"].values()))).parent
-        return Derived(in_words, outcome=outcome, files={NAME: write_requests(folder / NAME, known, phases, spec["service"]["type"])})
+        facts = facts_of_requests(spec["service"]["type"], spec["client"]["settings"])
+        requests = write_requests(folder / NAME, known, phases, spec["service"]["type"], facts)
+        return Derived(in_words, outcome=outcome, files={NAME: requests})
 
 
 def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], stopped_because: str) -> Derived:
@@ -262,8 +288,11 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
     schedule = seed_text(load["seed"], point, request.repeat)
     # A ramp and a trace say what is sent from the first moment on, so nothing is sent before.
     lead_s = 0.0 if load["pattern"] in ("ramp", "trace") else request.warmup_min_s + load["ramp_up_s"]
-    phases = []
+    phases, fills, warmed = [], fills_of(driver), False
     for number, phase in enumerate(spec["phases"]):
+        if phase["name"] in fills:
+            phases.append(PhasePlan(phase["name"], phase["operations"], Shape(), phase["count"], phase["duration_s"]))
+            continue
         shape = Shape(
             pattern=load["pattern"],
             rate=load["rate"] or 0.0,
@@ -273,7 +302,7 @@ def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
             trace_s=tuple(load["trace_s"] or ()),
             seed=f"{schedule}/{number}",
         )
-        lead = lead_s if number == 0 else 0.0
+        lead, warmed = 0.0 if warmed else lead_s, True
         phases.append(PhasePlan(phase["name"], phase["operations"], shape, phase["count"], phase["duration_s"], lead))
     return [
         ClientPlan(
@@ -299,13 +328,14 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
     from worker.load.records import RecordFile
 
     durations = {phase["name"]: phase["duration_s"] for phase in spec["phases"]}
-    closed = spec["load"]["pattern"] in CLOSED_PATTERNS
+    closed, fills = spec["load"]["pattern"] in CLOSED_PATTERNS, fills_of(spec["service"]["type"])
     found = []
     for run in known["runs"]:
         files = tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items())
         window_s = _window_s(durations[run["phase"]], run.get("ended_early_s"))
-        one = Measured(run["phase"], files, window_s, not closed)
-        if run["died"] and not closed:  # nobody has recorded what the dead ones were to send
+        open_loop = not closed and run["phase"] not in fills
+        one = Measured(run["phase"], files, window_s, open_loop)
+        if run["died"] and open_loop:  # nobody has recorded what the dead ones were to send
             one = replace(one, asked=expected(spec["load"], one.window_s(), durations[run["phase"]]))
         found.append(one)
     return found
@@ -315,8 +345,17 @@ def _window_s(asked_s: float | None, ended_early_s: float | None) -> float | Non
     return min(one for one in (asked_s, ended_early_s) if one is not None) if asked_s is not None or ended_early_s is not None else None
 
 
-def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Sequence[Sequence[Measured]], service_type: str) -> Path:
+def write_requests(
+    target: Path,
+    known: Sequence[Mapping[str, Any]],
+    repeats: Sequence[Sequence[Measured]],
+    service_type: str,
+    facts: Mapping[str, Mapping[str, float]] | None = None,
+) -> Path:
     """Write the artifact that holds every record of a job, and return its path.
+
+    Args:
+        facts: What else is known of each request, by its operation.
 
     Raises:
         DeviceFailed: The disk is full.
@@ -335,7 +374,7 @@ def write_requests(target: Path, known: Sequence[Mapping[str, Any]], repeats: Se
     sections, more = sections_of(files)
     try:
         with target.open("wb") as file:
-            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), sections=sections).to_line())
+            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), sections=sections, more=facts or {}).to_line())
             for each in files:
                 with each.path.open("rb") as records:
                     copy_bytes(records, file, each.count * RECORD.size)

@@ -16,6 +16,7 @@ from typing import Any
 
 from shared.errors import DeviceFailed, ModelInvalid
 from shared.request_records import FAILURES
+from worker.drivers.registry import fills_of
 from worker.interpreter import python_command
 from worker.load.arrivals import Shape
 from worker.load.clients import Clients
@@ -37,7 +38,8 @@ def measure_ceiling(plans: Sequence[ClientPlan], wire: str, answer_bytes: int) -
     if wire not in WIRES:
         return None
     weights: dict[str, float] = {}
-    for phase in plans[0].phases:
+    fills = fills_of(plans[0].driver)
+    for phase in [one for one in plans[0].phases if one.name not in fills] or plans[0].phases:
         weights |= dict(phase.operations)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=plans[0].folder))

@@ -8,6 +8,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
     {"do": "count"}                                   -> {"counted": {…}}, what the service has counted itself
     {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
+    {"do": "findings"}                                -> {"findings": {…}}, once the answers were compared with known ones
     {"do": "clean"}                                   -> {}
     end of stdin                                      -> the process ends, in the middle of a phase too
 
@@ -37,7 +38,7 @@ from worker.load.plan import ClientPlan
 from worker.load.spool import Spool
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Counter, Driver, Keeper, Lane
+    from worker.drivers.base import Counter, Driver, Keeper, Lane, Searcher
 
 OPEN_AT_ONCE = 32  # connections; more at the same moment would overflow the server's queue of new ones
 
@@ -54,6 +55,7 @@ class Client:
         self._place = without_logins(plan.address)
         self._records = Path()
         self._keeper = cast("Keeper", self._driver) if DRIVERS[plan.driver].keeps else None
+        self._searcher = cast("Searcher", self._driver) if DRIVERS[plan.driver].searches else None
 
     async def do(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command and return the answer."""
@@ -65,6 +67,8 @@ class Client:
             return await self._run(command["begin_ns"])
         if command["do"] == "count":
             return {"counted": await self._reached(cast("Counter", self._driver).counted())}
+        if command["do"] == "findings":
+            return {"findings": self._searcher.findings() if self._searcher is not None else {}}
         await self._reached(self._driver.clean())
         return {}
 
@@ -78,6 +82,8 @@ class Client:
 
     async def _ready(self, number: int) -> dict[str, Any]:
         phase = self._plan.phases[number]
+        if self._searcher is not None:
+            await self._reached(self._searcher.make_ready(phase.name))
         self._driver.begin(phase.operations, f"{self._plan.seed}/{phase.name}")
         self._records = Path(self._plan.folder) / self._plan.spool_name(number)
         self._spool = Spool(self._records)

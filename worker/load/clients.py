@@ -190,6 +190,17 @@ class Clients:
         run.ended_early_s = min(stops) / NS if stops else None
         return run
 
+    def findings(self) -> dict[int, dict[str, Any]]:
+        """Let each process that lives compare its answers with known ones, and return what they found.
+
+        Raises:
+            JobError: One of the processes cannot.
+            JobCancelled: The work shall end.
+        """
+        for client in list(self.processes):
+            self._tell(client, {"do": "findings"})
+        return {client: answer["findings"] for client, answer in self._answers().items()}
+
     def _tell(self, client: int, command: dict[str, Any]) -> None:
         pipe = self.processes[client].stdin
         assert pipe is not None

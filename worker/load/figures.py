@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -14,6 +14,7 @@ from shared.percentiles import PERCENTILE_FLOORS
 from shared.request_records import FAILURES
 from shared.stats import median_interval_of_repeats
 from worker.load.ceiling import is_client_bound
+from worker.load.operations import rate_of
 from worker.load.phases import Measured, Tally, bytes_per_s, duration_s, rate, rate_achieved, rate_asked
 from worker.load.samples import Sample, values_of
 from worker.load.token_figures import add_token_figures
@@ -21,8 +22,14 @@ from worker.load.tokens import has_tokens
 
 Phases = Sequence[Measured]
 NO_SCHEDULE = "a closed loop has no schedule"
+OF_VECTORS: Mapping[str, tuple[str, Callable[[Phases], float | None]]] = {
+    "insert_vps": ("insert", rate),
+    "query_qps": ("query", rate),
+    "insert_duration": ("insert", duration_s),
+    "query_duration": ("query", duration_s),
+}
 # Figures that a type of service has besides those of every load: which phase they are about (empty: all), and how they are computed.
-OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float]]]] = {
+OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float | None]]]] = {
     "redis": {"ops_per_second": ("", rate), "bytes_per_second": ("", bytes_per_s)},
     "postgres": {
         "insert_tps": ("insert", rate),
@@ -30,6 +37,14 @@ OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float]]]] =
         "insert_duration": ("insert", duration_s),
         "select_duration": ("select", duration_s),
         "total_duration": ("", duration_s),
+    },
+    "chroma": OF_VECTORS,
+    "qdrant": OF_VECTORS,
+    "minio": {
+        "put_ops_per_second": ("", rate_of(0)),
+        "get_ops_per_second": ("", rate_of(1)),
+        "put_bytes_per_second": ("", rate_of(0)),
+        "get_bytes_per_second": ("", rate_of(1)),
     },
 }
 
@@ -42,6 +57,9 @@ def outcome_of(
     concurrency: int,
     ceiling_per_s: float | None,
     no_ceiling: str = "",
+    units: Mapping[str, float] | None = None,
+    fills: Collection[str] = (),
+    found: Mapping[str, tuple[Sequence[float], str]] | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Return the figures of a job.
@@ -50,15 +68,19 @@ def outcome_of(
         repeats: The phases of each repeat.
         concurrency: How many requests all clients together keep in flight.
         no_ceiling: Why there is no `ceiling_per_s`.
+        units: What one request stands for in a figure of the service; see `worker.load.units`.
+        fills: Phases that enter only the figures that are about them, and the counts of failures.
+        found: Figures that are not made of records, by their name: one value for each repeat that has one, and why there are none.
     """
-    made = Figures(repeats)
+    main = [[phase for phase in phases if phase.phase not in fills] or phases for phases in repeats]
+    made = Figures(main)
     made.per_repeat("requests_per_s", rate)
     tallies = [phase.tally for phases in repeats for phase in phases]
     total, failed = sum(one.measured for one in tallies), sum(one.failed for one in tallies)
     made.one("success_rate", 100 * (total - failed) / total if total else None, total, "no request was sent in the window")
     made.one("error_count", float(failed), total)
     latency = made.percentiles("latency_ms", ("avg", "p50", "p90", "p95", "p99"), "sent", "no request succeeded")
-    open_loop = all(phase.open_loop for phases in repeats for phase in phases)
+    open_loop = all(phase.open_loop for phases in main for phase in phases)
     blind = "" if open_loop else NO_SCHEDULE
     scheduled = made.percentiles("latency_scheduled_ms", ("p50", "p99"), "scheduled", "no request succeeded", blind)
     made.percentiles("ttfb_ms", ("p50", "p99"), "first", "this driver cannot see when the first byte arrives")
@@ -66,7 +88,7 @@ def outcome_of(
     made.per_repeat("rate_asked", rate_asked, blind)
     made.per_repeat("rate_achieved", rate_achieved)
     made.one("client_ceiling_per_s", ceiling_per_s, missing=no_ceiling)
-    achieved = median(rate_achieved(phases) for phases in repeats)
+    achieved = median(rate_achieved(phases) for phases in main)
     late = made.value("dispatch_delay_ms_p99")
     bound, why = is_client_bound(achieved, ceiling_per_s, late, made.value("latency_ms_p50"))
     made.one("client_bound", float(bound))
@@ -75,7 +97,9 @@ def outcome_of(
     for name, (phase_name, compute) in OF_SERVICES.get(service_type, {}).items():
         chosen = [[phase for phase in phases if phase_name in ("", phase.phase)] for phases in repeats]
         if all(chosen):
-            made.per_repeat(name, compute, phases=chosen)
+            made.per_repeat(name, _in_units(compute, (units or {}).get(name, 1.0)), phases=chosen)
+    for name, (values, missing) in (found or {}).items():
+        made.of_repeats(name, values, missing)
     distributions = {"latency": latency, "latency_scheduled": scheduled, "dispatch_delay": delay}
     written: dict[str, Any] = {}
     if all(has_tokens(phase) for phases in repeats for phase in phases):
@@ -118,11 +142,14 @@ class Figures:
         self, name: str, compute: Callable[[Phases], float | None], missing: str = "", *, phases: Sequence[Phases] | None = None
     ) -> None:
         """Add a figure whose value is the median of one value for each repeat."""
-        each = [value for one in (phases or self._repeats) if (value := compute(one)) is not None]
+        self.of_repeats(name, [value for one in (phases or self._repeats) if (value := compute(one)) is not None], missing)
+
+    def of_repeats(self, name: str, each: Sequence[float], missing: str = "") -> None:
+        """Add a figure whose value is the median of these values, one for each repeat."""
         if not each or missing:
             self.one(name, None, missing=missing or "nothing was measured")
             return
-        interval = median_interval_of_repeats(each)
+        interval = median_interval_of_repeats(list(each))
         self.figures.append(Figure.of(name, _kind(name), median(each), interval=interval, n=len(each), repeats=tuple(each)))
 
     def percentiles(self, stem: str, parts: Sequence[str], of: str, missing: str, never: str = "") -> Distribution | None:
@@ -154,6 +181,14 @@ class Figures:
             interval = median_interval_of_repeats(each)
             self.figures.append(Figure.of(name, _kind(name), value, interval=interval, n=found.n, repeats=each))
         return found
+
+
+def _in_units(compute: Callable[[Phases], float | None], unit: float) -> Callable[[Phases], float | None]:
+    def computed(phases: Phases) -> float | None:
+        value = compute(phases)
+        return None if value is None else value * unit
+
+    return computed
 
 
 def _sample(phases: Phases, of: str, operation: int | None = None) -> Sample:

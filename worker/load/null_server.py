@@ -6,6 +6,7 @@ Driven by the same clients as the service, on the same host, it shows how much t
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import sys
@@ -53,6 +54,38 @@ class NullHttp(Null):
 
     def on_message_complete(self) -> None:
         self.write(self._head if self._parser.get_method() == b"HEAD" else self._answer)
+
+
+class NullMinio(NullHttp):
+    """Answers GET with an object of `size` bytes, and every other request with status 200 and no body."""
+
+    DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def on_message_complete(self) -> None:
+        self.write(self._answer if self._parser.get_method() == b"GET" else self.DONE)
+
+
+class NullChroma(NullHttp):
+    """Answers each request with the numbers and distances of `size` vectors, as Chroma does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0)
+        found = {"ids": [[str(number) for number in range(size)]], "distances": [[0.123456789] * size]}
+        self._answer = _in_http(json.dumps(found, separators=(",", ":")).encode())
+
+
+class NullQdrant(NullHttp):
+    """Answers each request with the numbers and scores of `size` vectors, as Qdrant does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0)
+        points = [{"id": number, "version": 0, "score": 0.123456789} for number in range(size)]
+        found = {"result": {"points": points}, "status": "ok", "time": 0.0001}
+        self._answer = _in_http(json.dumps(found, separators=(",", ":")).encode())
+
+
+def _in_http(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class NullPostgres(Null):
@@ -132,6 +165,9 @@ WIRES: dict[str, Callable[[int], Null]] = {
     "redis": NullRedis,
     "http": NullHttp,
     "postgres": NullPostgres,
+    "minio": NullMinio,
+    "chroma": NullChroma,
+    "qdrant": NullQdrant,
     "openai": NullOpenAi,
     "ollama": NullOllama,
     "triton": NullTriton,

@@ -18,9 +18,9 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from shared.clock import SystemClock
+from worker.interpreter import runner_command, sampler_command
 from worker.measured.request import RunRequest
 from worker.runner.child import run_here
-from worker.runner.command import runner_command, sampler_command
 from worker.runner.guard import Reporter, Running, preload
 from worker.runner.oom import oom_kills
 from worker.runner.stillness import BEAT_S, StillnessWatch

@@ -32,6 +32,19 @@ def asked(port: int, path: str, content: Any = None, timeout_s: float = ASK_S) -
         connection.close()
 
 
+def need_200(port: int, path: str) -> bytes:
+    """Send one GET and return the body of the answer.
+
+    Raises:
+        NotHealthy: There is no answer, or its status is not 200.
+    """
+    status, body = asked(port, path)
+    if status != 200:
+        said = " ".join(body.decode(errors="replace").split())[:200]
+        raise NotHealthy(f"GET {path.partition('?')[0]} was answered with status {status}{f': {said}' if said else ''}")
+    return body
+
+
 def lines_of(port: int, path: str, content: Any, timeout_s: float) -> Iterator[dict[str, Any]]:
     """Send one request and yield the lines of JSON of its answer as they come.
 

@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EngineUnavailable, ModelInvalid
+from shared.errors import EngineUnavailable
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
+from worker.services.data_folder import checked
 
 USER = "postgres"
 ASK_S = 5.0
@@ -38,18 +39,7 @@ class PostgresService:
 
     def check(self, settings: Mapping[str, Any]) -> None:
         find_programs()
-        folder = self.data_parent(settings)
-        if folder is None:
-            return
-        if not folder.is_absolute():
-            raise ModelInvalid(f"service.settings.data_dir: {str(folder)!r} is no absolute path on this device; write one, or leave it out")
-        if folder.exists() and not folder.is_dir():
-            raise ModelInvalid(f"service.settings.data_dir: {folder} is a file; name a folder that is empty or does not exist")
-        if folder.exists() and any(folder.iterdir()):
-            raise ModelInvalid(
-                f"service.settings.data_dir: {folder} is not empty, and a folder with data in it is never touched; "
-                "name a folder that is empty or does not exist, or leave it out"
-            )
+        checked(settings["data_dir"])
 
     def data_parent(self, settings: Mapping[str, Any]) -> Path | None:
         return Path(settings["data_dir"]) if settings["data_dir"] else None

@@ -16,6 +16,9 @@ FAKE = "fake"
 SERVICES: dict[str, str] = {
     "redis": "worker.services.redis:RedisService",
     "postgres": "worker.services.postgres:PostgresService",
+    "minio": "worker.services.minio:MinioService",
+    "chroma": "worker.services.chroma:ChromaService",
+    "qdrant": "worker.services.qdrant:QdrantService",
     "vllm": "worker.services.vllm:VllmService",
     "ollama": "worker.services.ollama:OllamaService",
     "triton": "worker.services.triton:TritonService",

@@ -231,7 +231,11 @@ class Attempt:
         if facts := self._service.facts():
             self._runtime = self._runtime | {"service": facts}
         why = f"{len(self._repeats)} of {most_repeats(self._workload)} repeats were measured to their end"
-        kept = self._summarised(repeats, "")
+        try:
+            kept = self._summarised(repeats, "")
+        except JobError as failure:  # such as a full disk; the job's own error is what is reported
+            self._log.add("error", "infrastructure", f"what was measured could not be kept: {failure.detail}")
+            return {}
         kept["figures"] = _with_detail(kept["figures"], {"partial": True, "partial_because": why})
         return kept
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from shared.masking import without_credentials
 from worker.hardware.steering import NO_TELEMETRY, steering_variables
+from worker.interpreter import runner_command
 from worker.measured.request import RunRequest
-from worker.runner.command import runner_command
 from worker.runner.plan import GuardPlan
 from worker.samplers.request import SampleRequest
 

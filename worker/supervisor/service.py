@@ -13,6 +13,7 @@ import psutil
 from shared.clock import Clock
 from shared.errors import JobError
 from shared.kinds.load import LoadSpec
+from shared.masking import without_logins
 from shared.protocol.messages import Assignment
 from shared.targets import Existing, Launched
 from shared.workloads import Workload, spec_as
@@ -269,7 +270,7 @@ class ServiceOfJob:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        address, at = service.address(settings, self._port), self._clock.now().timestamp()
+        address, at = without_logins(service.address(settings, self._port)), self._clock.now().timestamp()
         self._running.add(RunningService(self._id, target.service, address, self._job, target.launcher, self._version, at))
         patience = min(begin + target.health_timeout_s, ends_at)
         wait_s = LOOK_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,7 @@ def _lines(job_id: str, header: Header, part: Part, records: NDArray[np.void], w
     """Yield the line of each request. Times that are not known, such as those of a request that was never sent, are null."""
     service, scenario, job = json.dumps(header.service_type), json.dumps(part.phase), json.dumps(job_id)
     operations = [json.dumps(name) for name in header.operations]
+    known = [_more(header.more.get(name, {})) for name in header.operations]
     failures = [json.dumps(name) for name in FAILURES]
     scheduled = records["scheduled"] / 1e9
     sent = scheduled + records["delay"] / 1e9
@@ -69,15 +70,21 @@ def _lines(job_id: str, header: Header, part: Part, records: NDArray[np.void], w
     same = f'"service_type": {service}, "job_id": {job}, "repeat": {part.repeat}, "client": {part.client}, "scenario": {scenario}'
     each = zip(*(column.tolist() for column in columns), written, strict=True)
     for due, begin, lasted, first, status, operation, failure, tokens in each:
-        known = begin == begin and lasted == lasted  # not NaN
+        ended = begin == begin and lasted == lasted  # not NaN
         start = f"{part.began_at + begin:.9f}" if begin == begin else "null"
-        end = f"{part.began_at + begin + lasted:.9f}" if known else "null"
+        end = f"{part.began_at + begin + lasted:.9f}" if ended else "null"
         more = f', "ttfb_s": {first:.9f}' if math.isfinite(first) else ""
         more += f', "http_status": {status}' if status else ""
+        more += known[operation] if operation < len(known) else ""
         more += f', "error": {failures[failure] if failure < len(failures) else json.dumps("unknown")}' if failure else ""
         kind = operations[operation] if operation < len(operations) else "null"
         yield (
-            f'{{"timestamp_start": {start}, "timestamp_end": {end}, "latency_s": {f"{lasted:.9f}" if known else "null"}, '
+            f'{{"timestamp_start": {start}, "timestamp_end": {end}, "latency_s": {f"{lasted:.9f}" if ended else "null"}, '
             f'"success": {"false" if failure else "true"}, {same}, "warmup": {"true" if due < 0 else "false"}, '
             f'"scheduled_s": {due:.9f}, "operation_type": {kind}{more}{tokens}}}\n'
         )
+
+
+def _more(facts: Mapping[str, float]) -> str:
+    """Return facts as the rest of a line. Whole numbers have no point."""
+    return "".join(f", {json.dumps(name)}: {json.dumps(int(value) if value == int(value) else value)}" for name, value in facts.items())

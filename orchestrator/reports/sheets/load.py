@@ -40,6 +40,7 @@ class LoadSheet(OutcomeSheet):
         "dispatch_delay_ms_p99": "DispatchDelayMsP99",
         "client_ceiling_per_s": "ClientCeilingPerS",
         "bytes_per_s": "BytesPerS",
+        "recall_at_k": "RecallAtK",
         # of language models
         "input_tokens": "InputTokens",
         "output_tokens": "OutputTokens",

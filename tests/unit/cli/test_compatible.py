@@ -58,9 +58,10 @@ def test_of_a_snapshot_on_this_machine_only_its_config_is_uploaded(server: Scrip
     (tmp_path / "recipe.yaml").write_text("model: tiny\non: [cpu.torch]\nprompts: {}\n")
     server.on("POST /api/models", {"sha256": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()})
     server.on("POST /api/workers/compatibility", page(worker("a", True)))
-    run(server, str(tmp_path / "recipe.yaml"))
+    _, said = run(server, str(tmp_path / "recipe.yaml"))
     uploaded = [request.query["name"] for request in server.requests if request.path == "/api/models"]
     assert uploaded == ["config.json"]
+    assert "model.safetensors" not in said
 
 
 def test_without_a_recipe_the_work_of_each_worker_is_shown(server: ScriptedServer) -> None:

@@ -28,4 +28,4 @@ def test_what_no_engine_runs_is_refused_by_its_name_and_still_read(name: str) ->
 def test_a_misspelt_name_is_told_the_nearest_that_can_be_run() -> None:
     with pytest.raises(InvalidInput, match=r"unknown compute unit 'cpu\.onx': did you mean 'cpu\.onnx'\?") as caught:
         require_runnable("cpu.onx")
-    assert "qdrant" not in caught.value.detail
+    assert not [name for name in WITHOUT_ENGINE if name in caught.value.detail]

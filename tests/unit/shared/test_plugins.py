@@ -13,7 +13,7 @@ from shared.errors import EngineUnavailable, InvalidInput
 from shared.plugins import engines_of_packages
 from tests.plugins import install
 from worker.engines.registry import EngineEntry, entry_of
-from worker.runner.command import ROOT
+from worker.interpreter import ROOT
 
 
 def test_the_engines_of_an_installed_package_are_found_by_their_capabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,35 @@ def test_a_postgres_inserts_before_it_reads() -> None:
     assert [(phase.name, phase.count, phase.duration_s) for phase in timed] == [("insert", None, 20.0), ("select", None, 10.0)]
 
 
+def test_an_s3_server_alone_is_a_recipe_with_the_defaults_of_the_contract() -> None:
+    found = spec("service: {type: minio}")
+    assert load_recipe("service: {type: minio}").on == ("service.minio",)
+    assert [phase.model_dump() for phase in found.phases] == [
+        {"name": "mixed", "operations": {"put": 50.0, "get": 50.0}, "count": 100, "duration_s": None}
+    ]
+    assert (found.warmup_delay_s, found.client.settings["object_size_bytes"]) == (10.0, 2**20)
+    assert (found.service.settings["program"], found.service.settings["root_user"]) == ("minio", "minioadmin")
+    other = spec(
+        "service: {type: minio, address: s3.lab.example}\nclient: {type: minio_client, settings: {num_requests: 7, use_https: true}}"
+    )
+    assert other.phases[0].count == 7
+    wrong = mistakes("service: {type: minio}\nclient: {type: minio, settings: {operation_mix: 'put:list', bucket: Mine}}")
+    assert "the operations of this service are put and get" in wrong
+    assert "client.settings.bucket" in wrong
+
+
+def test_a_vector_database_inserts_every_vector_before_it_is_asked() -> None:
+    for kind, sizes in (("chroma", (10, 100)), ("qdrant", (40, 1_000))):
+        phases = spec(f"service: {{type: {kind}, address: '127.0.0.1:7000'}}").phases
+        assert [(phase.name, phase.count) for phase in phases] == [("insert", sizes[0]), ("query", sizes[1])]
+        timed = spec(f"service: {{type: {kind}, address: '127.0.0.1:7000'}}\nload: {{duration_s: 3}}").phases
+        assert [(phase.name, phase.count, phase.duration_s) for phase in timed] == [("insert", sizes[0], None), ("query", None, 3)]
+    only = spec("service: {type: chroma}\nclient: {type: chroma, settings: {num_queries: 0, num_vectors: 250}}").phases
+    assert [(phase.name, phase.count) for phase in only] == [("insert", 3)]
+    check = spec("service: {type: chroma}\nclient: {type: chroma_healthcheck}").phases
+    assert [(phase.name, phase.operations, phase.count) for phase in check] == [("heartbeat", {"heartbeat": 1.0}, 20)]
+
+
 def test_a_recipe_of_another_framework_runs_as_it_is_and_is_stored_in_our_words() -> None:
     recipe = load_recipe(OF_ANOTHER_FRAMEWORK)
     stored = recipe.model_dump(mode="json", exclude_unset=True)
@@ -139,6 +168,12 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
             "line 2: unknown key 'durations_s': did you mean 'duration_s'",
         ),
         ("service: {type: redsi}", "service.type: line 1: this version does not know 'redsi': did you mean 'redis'? Known: redis, "),
+        ("service: {type: chroma}\nclient: {settings: {num_vectors: 0}}", "client.settings.num_vectors: line 2: "),
+        (
+            "service: {type: chroma}\nclient: {settings: {num_vectors: 5, top_k: 6}}",
+            "`top_k` is 6, and there are 5 vectors (`num_vectors`); ask for as many at most",
+        ),
+        ("service: {type: qdrant}\nsweep: {client.settings.num_points: [5, 50]}\nclient: {type: qdrant}", "`top_k` is 10, and there are 5"),
         ("service: {settings: {}}", "needs a `type` that this version can drive"),
         (
             "service: {type: redis}\nclient:\n  type: redis_stres",
@@ -251,6 +286,9 @@ def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
     assert asked.requires.min_gpu_memory_mb == 8_000
     assert "that it has 2 of them is not checked" in remarks(asked)[0]
     assert load_recipe("service: {type: redis, num_gpus: 0}").requires.is_empty()
+    elsewhere = load_recipe("service: {type: redis, address: 'redis://gpu-host', num_gpus: 1}")
+    assert elsewhere.requires.is_empty()
+    assert remarks(elsewhere) == ["`service.num_gpus` has no effect beside `address`, because that service runs already"]
 
 
 @pytest.mark.parametrize(

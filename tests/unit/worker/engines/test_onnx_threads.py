@@ -11,7 +11,7 @@ import pytest
 
 from tests import onnx_models
 from worker.engines.onnx_threads import one_node
-from worker.runner.command import ROOT
+from worker.interpreter import ROOT
 
 # This program counts the threads that appear with the model's own session, as the system shows them. Then it asks the engine.
 _PROBE = """

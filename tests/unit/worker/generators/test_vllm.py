@@ -154,6 +154,7 @@ def test_a_batch_whose_sequences_would_wait_for_each_other_is_refused_with_what_
         ("Free memory on device cuda:0 (3/80 GiB) on startup is less than desired", r"give a smaller options\.gpu_memory_utilization"),
         ("No available memory for the cache blocks. Try increasing", r"a larger one if the model does not fit"),
         ("Total number of attention heads (6) must be divisible by tensor parallel size (4).", r"options\.tensor_parallel_size"),
+        ("Not enough allowed NUMA nodes to bind threads of 2 local CPUWorkers.", "on a CPU, its NUMA nodes are the devices"),
         ("CUDA out of memory. Tried to allocate 2 GiB", "does not fit into the memory of cpu"),
         ("Model architectures ['MineForCausalLM'] are not supported for now", "measure it with transformers"),
         ("something else", r"vLLM 0\.32\.0\+double cannot run .*: something else"),

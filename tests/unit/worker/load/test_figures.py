@@ -113,6 +113,51 @@ def test_a_point_near_the_clients_ceiling_or_sent_late_is_client_bound(
     assert bool(why) is bound
 
 
+def test_the_operations_of_a_mixed_load_have_rates_of_their_own_in_their_own_units() -> None:
+    mixed = records([(number * 10.0, 0.0, 5.0, TIMEOUT if number == 0 else SUCCESS) for number in range(100)])
+    mixed["operation"] = [0] * 30 + [1] * 70
+    found = outcome_of(
+        [[Measured("mixed", mixed, 2.0, False)]],
+        service_type="minio",
+        operations=["put", "get"],
+        concurrency=1,
+        ceiling_per_s=None,
+        units={"put_bytes_per_second": 1_000.0, "get_bytes_per_second": 1_000.0},
+    )
+    assert (value(found, "put_ops_per_second"), value(found, "get_ops_per_second")) == (29 / 2, 70 / 2)
+    assert (value(found, "put_bytes_per_second"), value(found, "get_bytes_per_second")) == (14_500, 35_000)
+    only = outcome_of(
+        [[Measured("mixed", mixed[30:], 2.0, False)]], service_type="minio", operations=["put", "get"], concurrency=1, ceiling_per_s=None
+    )
+    assert value(only, "put_ops_per_second") is None, "nothing was written, which is not the same as 0 objects per second"
+    assert [figure.missing for figure in only.figures if figure.name == "put_ops_per_second"] == ["nothing was measured"]
+
+
+def test_a_phase_that_fills_the_service_enters_only_its_own_figures_and_the_failures() -> None:
+    fill = Measured("insert", records([(0, 0, 500, SUCCESS), (0, 0, 900, TIMEOUT)]), None, False)
+    rows = [(number * 10.0, 0.0, 5.0, SUCCESS) for number in range(100)]
+    queries = records(rows)
+    queries["operation"] = 1
+    found = outcome_of(
+        [[fill, Measured("query", queries, 1.0, True)]],
+        service_type="chroma",
+        operations=["insert", "query"],
+        concurrency=1,
+        ceiling_per_s=None,
+        units={"insert_vps": 100.0},
+        fills=("insert",),
+        found={"recall_at_k": ([0.9, 1.0, 0.8], ""), "index_wait_s": ([], "no query was sent after the inserts")},
+    )
+    assert (value(found, "requests_per_s"), value(found, "latency_ms_p50"), value(found, "rate_asked")) == (100, 5, 100)
+    assert [value(found, name) for name in ("query_qps", "query_duration")] == pytest.approx([100, 0.995])
+    assert [value(found, name) for name in ("insert_vps", "insert_duration")] == pytest.approx([100 / 0.9, 0.9])
+    assert (value(found, "error_count"), found.detail["by_operation"]["insert"]["failures"]) == (1, 1)
+    assert value(found, "recall_at_k") == 0.9
+    (recall,) = (figure for figure in found.figures if figure.name == "recall_at_k")
+    assert recall.repeats == (0.9, 1.0, 0.8)
+    assert value(found, "index_wait_s") is None
+
+
 def test_a_rate_far_above_the_clients_ceiling_is_refused_and_one_near_it_is_not() -> None:
     for rate, ceiling in ((150.0, 100.0), (1e9, None), (0.0, 100.0)):
         check_rate(rate, ceiling)

@@ -10,8 +10,8 @@ from typing import Any
 from shared.series import Record
 from tests import onnx_people
 from tests.measuring import request, schedule
+from worker.interpreter import ROOT
 from worker.runner.child import measure
-from worker.runner.command import ROOT
 from worker.runner.record_file import read_record
 
 

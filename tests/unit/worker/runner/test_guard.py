@@ -19,8 +19,8 @@ import pytest
 
 from tests.measuring import Stages, assignment, is_gone, schedule, supervisor
 from tests.measuring import request as run_request
+from worker.interpreter import ROOT, runner_command
 from worker.measured.request import RunRequest
-from worker.runner.command import ROOT, runner_command
 from worker.runner.guard import Reporter, Running
 from worker.runner.plan import plan_for
 from worker.runner.record_file import read_record

@@ -14,8 +14,8 @@ from time import perf_counter_ns
 import pytest
 
 from shared.series import Phase, Record, Series
+from worker.interpreter import ROOT, runner_command
 from worker.measured.hot_loop import time_calls, time_calls_undisturbed
-from worker.runner.command import ROOT, runner_command
 from worker.runner.oom import oom_kills
 from worker.runner.plan import plan_for
 from worker.runner.record_file import read_record, write_record

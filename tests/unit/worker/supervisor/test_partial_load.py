@@ -10,12 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.errors import DeviceFailed
 from shared.protocol.messages import Assignment
 from shared.recipes import load_recipe
 from shared.recipes.cells import cells_of
 from shared.request_records import NAME, read_parts
 from shared.workloads import Workload
 from tests.measuring import CAMPAIGN, Stages, log_for, supervisor
+from tests.servers import RedisServer, server_folder
 from worker.supervisor import Outcome, Supervisor
 
 RECIPE = """
@@ -127,3 +129,47 @@ def test_a_load_past_the_time_limit_of_its_job_keeps_what_was_measured(tmp_path:
         outcome = made.run(job, Stages(), log_for(job))
         assert (outcome.status, outcome.error_kind) == ("failed", "deadline_exceeded")
         check_partial(outcome)
+
+
+@pytest.mark.long
+def test_a_service_of_the_user_that_dies_fails_the_job_with_what_was_measured_until_the_clients_gave_up(tmp_path: Path) -> None:
+    with server_folder() as folder:
+        server = RedisServer(folder, append_only=False)
+        server.start()
+        recipe = f"""
+service: {{type: redis, address: "redis://127.0.0.1:{server.port}"}}
+client: {{type: redis_stress, settings: {{concurrent_clients: 3, num_keys: 100, request_timeout_s: 0.5}}}}
+load: {{pattern: constant, rate: 300, duration_s: 20}}
+benchmarks: {{repeats: 2}}
+"""
+        cell = next(cells_of(load_recipe(recipe)))
+        workload = Workload(spec=cell.spec(), target=cell.target(), repeats=2, timeout_s=60)
+        job = Assignment(job_id=f"{CAMPAIGN}-job-1", campaign_id=CAMPAIGN, attempt=1, capability="service.redis", workload=workload)
+        with supervisor(tmp_path) as made:
+            outcome = made.run(job, Acting(lambda: server.stop(signal.SIGKILL)), log_for(job))
+            assert (outcome.status, outcome.error_kind) == ("failed", "engine_unavailable")
+            assert f"the service at redis://127.0.0.1:{server.port} stopped answering: no connection could be opened" in outcome.error
+            assert outcome.figures is not None
+            detail = outcome.figures.detail
+            assert detail["partial_because"] == "0 of 2 repeats were measured to their end"
+            assert set(detail["failures"]["kinds"]) <= {"closed", "not connected", "open"}
+            assert detail["client_processes"]["gave_up"]
+            figures = {figure.name: figure.value for figure in outcome.figures.figures}
+            assert (figures["requests_per_s"] or 0) > 0
+            assert requests_of(outcome) > 100
+
+
+@pytest.mark.long
+def test_when_what_was_measured_cannot_be_kept_the_job_still_ends_with_its_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise DeviceFailed("the records of the requests could not be written: No space left on device")
+
+    monkeypatch.setattr("worker.kinds.load.write_requests", full)
+    job = assignment(duration_s=10)
+    log = log_for(job)
+    with supervisor(tmp_path) as made:
+        outcome = made.run(job, Acting(lambda: made.stop(job.job_id, 1, "cancelled")), log)
+    assert (outcome.status, outcome.error, outcome.figures) == ("cancelled", "cancelled", None)
+    assert b"what was measured could not be kept: the records of the requests could not be written" in log.to_jsonl()

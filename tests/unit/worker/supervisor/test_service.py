@@ -232,6 +232,37 @@ def test_a_device_without_the_server_says_how_to_get_one(services: Services, mon
         services.of_recipe("service: {type: redis}").check()
 
 
+def test_an_s3_server_is_started_in_the_folder_of_the_recipe_and_its_password_is_shown_nowhere(services: Services, tmp_path: Path) -> None:
+    data = tmp_path / "objects"
+    settings = f"{{program: rclone, root_password: only-here-1, data_dir: {data}}}"
+    service = services.of_recipe(f"service: {{type: minio, settings: {settings}}}\nclient: {{type: minio, settings: {{warmup_delay: 0}}}}")
+    service.check()
+    address = service.ready(soon())
+    assert "only-here-1" in address, "which is what the clients need"
+    (told,) = services.running.listed()
+    assert (told["type"], told["state"]) == ("minio", "healthy")
+    assert told["version"].startswith("rclone serve s3 v")
+    assert "only-here-1" not in str(told)
+    assert len(list(data.iterdir())) == 1
+    service.measured()
+    assert service.facts()["health"]["ok"]
+    service.end()
+    assert list(data.iterdir()) == [], "what was made in the folder is gone, and the folder stays"
+
+
+def test_data_of_the_user_and_a_port_that_is_taken_are_left_alone_by_an_s3_server(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    full = services.of_recipe(f"service: {{type: minio, settings: {{program: rclone, data_dir: {tmp_path}}}}}")
+    with pytest.raises(ModelInvalid, match="is not empty, and a folder with data in it is never touched"):
+        full.check()
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = services.of_recipe(f"service: {{type: minio, settings: {{program: rclone, port: {port}}}}}")
+        with pytest.raises(ModelInvalid, match=f"port {port} of this device cannot be used"):
+            service.ready(soon())
+
+
 def test_a_container_needs_an_engine_and_neither_the_server_nor_its_folders_on_the_device(
     services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

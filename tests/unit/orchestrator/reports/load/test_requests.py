@@ -69,6 +69,18 @@ def test_jobs_follow_each_other_by_their_numbers_and_a_cut_file_costs_no_other(t
     assert "campaign-x-job-3" in caplog.text
 
 
+def test_what_is_known_of_an_operation_is_in_each_of_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "requests").mkdir()
+    records = [RECORD.pack(0, 0.0, 1.0, 2.0, 1, 200, operation, 0) for operation in (0, 1)]
+    more = {"insert": {"num_vectors": 100.0, "dimension": 8.0}, "query": {"num_vectors": 1.5}}
+    header = Header("chroma", ("insert", "query"), (Part(0, "all", 0, 2, 1.7e9, (0, 1)),), more=more)
+    (tmp_path / "requests" / "campaign-x-job-1.bin").write_bytes(join(header, records))
+    first, second = read(tmp_path)
+    assert (first["operation_type"], first["num_vectors"], first["dimension"]) == ("insert", 100, 8)
+    assert (second["operation_type"], second["num_vectors"]) == ("query", 1.5)
+    assert "dimension" not in second
+
+
 def test_what_a_language_model_wrote_stands_in_the_line_of_its_request(tmp_path: Path) -> None:
     """The tokens and prompts of each request are in sections after the records of all parts, in the order of the requests."""
     good, failed = RECORD.pack(0, 0.0, 2e6, 110e6, 900, 200, 0, 0), RECORD.pack(5, 0.0, 2e6, 50e6, 300, 200, 0, TIMEOUT)

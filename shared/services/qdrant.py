@@ -1,0 +1,66 @@
+"""Describes Qdrant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from shared.figures import FigureKind
+from shared.services.base import ClientSettings, Phase, ServiceSettings
+from shared.services.vectors import FIGURES, MOST_VECTORS, VectorClient, phases_of
+
+
+class QdrantSettings(ServiceSettings):
+    port: int | None = Field(
+        default=None, ge=1, le=65_535, description="the port of the server's REST API; if it is left out, a free one is taken"
+    )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="the port of the server's gRPC, which our clients do not use; by default a free one",
+    )
+    storage_path: str = Field(
+        default="",
+        max_length=4_096,
+        description="an empty folder on the device for the data; if it is left out, a temporary folder of its own",
+    )
+
+
+class QdrantClient(VectorClient):
+    num_points: int = Field(default=10_000, ge=1, le=MOST_VECTORS, description="how many vectors are inserted before the queries")
+    num_queries: int = Field(
+        default=1_000,
+        ge=0,
+        le=10_000_000,
+        description="how many queries each repeat sends, of all clients together; with 0 it only inserts",
+    )
+    batch_size: int = Field(default=256, ge=1, le=100_000, description="how many vectors one insert has at most")
+    warmup_delay: float = Field(
+        default=10.0,
+        ge=0,
+        le=3_600,
+        description="how long a service that was just started is left alone before the first request, in seconds",
+    )
+
+
+class Qdrant:
+    """Describes the type `qdrant`; see `shared.services.base.ServiceKind`."""
+
+    name = "qdrant"
+    settings = QdrantSettings
+    client = QdrantClient
+    client_types: Mapping[str, Mapping[str, Any]] = {
+        "qdrant": {},
+        "qdrant_stress": {},
+        "qdrant_smoke": {"num_points": 100, "num_queries": 20, "dim": 16},
+    }
+    startable = True
+    schemes = ("http", "https")
+    figures: Mapping[str, FigureKind] = FIGURES
+
+    def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
+        assert isinstance(client, QdrantClient)
+        return phases_of(client, client.num_points, "num_points", count, duration_s)
