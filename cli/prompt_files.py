@@ -36,7 +36,7 @@ def read_prompts(path: Path, field: str) -> list[str]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise _refused(f"{path} is larger than {MAX_BYTES // 2**20} MB; keep fewer or shorter prompts")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a JSON text may hold other characters that end a line, such as U+2028
     except OSError as error:
         raise _refused(f"{path} cannot be read: {error.strerror or error}; a path counts from the folder of the recipe") from error
     except UnicodeDecodeError as error:

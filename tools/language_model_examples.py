@@ -56,6 +56,7 @@ PLACES: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
 # What a key cannot do without.
 BESIDE: dict[str, dict[str, Any]] = {
     "input_tokens_distribution": {"input_tokens": 512, "input_tokens_spread": 0.5},
+    "prompts_field": {"prompts_file": "questions.jsonl"},
     "input_tokens_spread": {"input_tokens": 512, "input_tokens_distribution": "lognormal"},
 }
 # The limits of an SLO that only language models have.

@@ -1,15 +1,17 @@
-"""Says why keys of other frameworks cannot be honoured, and recognises recipes whose whole form is another one."""
+"""Says why keys in a wrong place or of other frameworks cannot be honoured, and recognises recipes whose whole form is another one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared.kinds.generation import OF_A_TASK
+
 _START_IT = "leave it out, or start the server yourself and write its `address`"
 _ENVIRONMENT = "only those variables of a server's environment are taken that have a setting here, and not these; "
 _NO_LOGIN = "a server that is started for a measurement asks for no password; leave it out"
 # Keys that recipes of other frameworks have, by section and name, and why this version refuses them.
-_REFUSED: Mapping[tuple[str, ...], str] = {
+_REFUSED: dict[tuple[str, ...], str] = {
     ("service", "command"): f"a server is started as its `type` says, and not by a command of the recipe; {_START_IT}",
     ("service", "args"): f"a server is started as its `type` says, and not with arguments of the recipe; {_START_IT}",
     ("service", "container_image"): "the image of a container is called `image` here",
@@ -34,6 +36,7 @@ _REFUSED: Mapping[tuple[str, ...], str] = {
     ("client", "settings", "transactions"): "the numbers of requests are called `num_inserts` and `num_selects` here",
     ("client", "settings", "threads"): "the number of client processes is `benchmarks.num_clients`",
 }
+_REFUSED |= {("task", key): f"`{key}` stands beside `task`, not in it" for key in OF_A_TASK}
 # Keys at the top that only recipes of other forms have.
 _FORMS = ("services", "workload", "dataset", "job", "benchmark", "orchestration", "parameters", "target_service")
 FORM = "`service: {type: …}`, `client: {type: …, settings: {…}}` and `benchmarks: {num_clients: …}`"

@@ -23,7 +23,7 @@ from shared.recipes.other_frameworks import other_form, why_refused
 from shared.recipes.schema import Recipe
 from shared.recipes.service_words import in_our_words
 from shared.recipes.services import TAGGED, UNKNOWN_TYPE
-from shared.recipes.text import Places, read_yaml
+from shared.recipes.text import Places, explained, read_yaml
 from shared.services.native_tools import TOOLS
 from shared.services.registry import CLIENT_TYPES, SERVICES
 
@@ -45,18 +45,20 @@ def load_recipe(text: str, source: str = "recipe") -> Recipe:
         content, places = read_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         if not isinstance(error, ScannerError):
-            raise InvalidInput(f"{source} is not valid YAML: {error}") from error
+            raise InvalidInput(f"{source} is not valid YAML: {explained(error, text)}") from error
         try:  # JSON may write one character as two escapes (`\\ud83d\\ude80`), which libyaml does not accept
             content, places = read_json_text(text), None
         except RepeatedKey as repeated:
             raise InvalidInput(f"{source} is not valid: {repeated}") from repeated
         except ValueError:
-            raise InvalidInput(f"{source} is not valid YAML: {error}") from error
+            raise InvalidInput(f"{source} is not valid YAML: {explained(error, text)}") from error
     return parse_recipe(content, source=source, places=places)
 
 
 def parse_recipe(content: Any, source: str = "recipe", places: Places | None = None) -> Recipe:
     """Return the validated recipe in a mapping; see `load_recipe`."""
+    if content is None:
+        raise InvalidInput(f"{source} is empty; a recipe says what it measures and where, with keys such as `model` and `on`")
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of keys such as `model` and `on`, not {type(content).__name__}")
     refuse_too_much(content, source, places)
@@ -118,9 +120,17 @@ def field_error(item: Any, places: Places | None) -> FieldError:
         location = [*location, "type"]
     elif item["type"] == "too_short" and location[:1] == ["sweep"]:
         message = "has no values, so there would be no job; list the values that jobs take, or leave this path out"
+    elif item["type"] in ("too_short", "string_too_short"):
+        message = _too_short(item["ctx"]["min_length"], item["input"])
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=_with_line(message, location, places))
+
+
+def _too_short(least: int, value: Any) -> str:
+    if least == 1:
+        return "must not be empty"
+    return f"needs at least {least} {'characters' if isinstance(value, str) else 'items'}, and has {len(value)}"
 
 
 def _no_such_type(section_name: str | int, named: Any) -> str:

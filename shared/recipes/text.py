@@ -195,6 +195,26 @@ def read_yaml(text: str, reader_of: Any = _Reader) -> tuple[Any, Places]:
         reader.dispose()
 
 
+def explained(error: Exception, text: str) -> str:
+    """Return what is wrong with a YAML text, after the number of the line where the reader noticed it.
+
+    Args:
+        error: what `read_yaml` has raised for the text.
+    """
+    if isinstance(error, yaml.reader.ReaderError) and isinstance(error.character, int) and (one := chr(error.character)) in text:
+        return f"line {text[: text.index(one)].count(chr(10)) + 1}: the character {one!r} is not accepted; remove it"
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return str(error)
+    lines = text.split("\n")
+    if mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == "\t":
+        return f"line {mark.line + 1}: a tab stands where YAML takes spaces only; indent this line with spaces"
+    begun = error.context_mark
+    began = f" in line {begun.line + 1}" if begun is not None and begun.line != mark.line else ""
+    context = f" ({error.context}{began})" if error.context else ""
+    return f"line {mark.line + 1}: {error.problem}{context}"
+
+
 def write_yaml(content: Any) -> str:
     """Return JSON data as YAML text. `read_yaml` and any reader of YAML 1.1 read the same data back."""
     # PyYAML writes the line end NEL unescaped but reads it as a space. So if the text contains one, escape all non-ASCII characters.

@@ -82,6 +82,8 @@ class LanguageModelClient(ClientSettings):
         written = [name for name in SOURCES if getattr(self, name) != type(self).model_fields[name].default]
         if len(written) > 1:
             raise ValueError(f"`{written[0]}` and `{written[1]}` both say what the prompts are; write one of them")
+        if self.prompts_file is None and self.prompts_field != type(self).model_fields["prompts_field"].default:
+            raise ValueError("`prompts_field` has no effect without `prompts_file`; write the file of the prompts, or leave it out")
         spread = self.input_tokens_distribution != "fixed"
         if spread != (self.input_tokens_spread > 0):
             raise ValueError(

@@ -64,7 +64,7 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({**short(), "model_url": "sha256:" + "0" * 64}, "model", "was uploaded; POST /api/models takes one"),
     ({"model": URL, "on": ["cpu.onnx"], "inferencs": 3}, "inferencs", "did you mean 'inferences'?"),
     ({"model": URL}, "on", "required"),
-    ({"model": URL, "on": ["cpu.onnx"], "devices": []}, "devices", "at least 1 item"),
+    ({"model": URL, "on": ["cpu.onnx"], "devices": []}, "devices", "must not be empty"),
     ({"model": URL, "on": ["cpu.onnx"], "devices": ["x" * 201]}, "devices.0", "at most 200"),
     (
         {"model": URL, "on": ["cpu.onnx"], "sweep": {"options.threads": []}},

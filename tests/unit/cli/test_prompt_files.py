@@ -51,3 +51,9 @@ def test_a_file_that_is_no_data_set_is_refused_with_its_line(content: str | None
 def test_a_recipe_without_such_a_file_is_submitted_as_it_is(tmp_path: Path) -> None:
     for one in ({}, {"client": "redis"}, {"client": {"settings": {"prompts": ["a"]}}}):
         assert with_prompts(dict(one), tmp_path) == one
+
+
+def test_a_mark_at_the_start_and_a_line_separator_in_a_text_do_not_break_a_file(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "q.jsonl").write_bytes('\ufeff{"question": "one\u2028two"}\r\n"three\x85four"\r\n'.encode())
+    assert with_prompts(body(tmp_path), tmp_path)["client"]["settings"]["prompts"] == ["one\u2028two", "three\x85four"]

@@ -113,3 +113,41 @@ def test_a_value_of_the_wrong_shape_says_how_to_write_it(line: str, path: str, s
     with pytest.raises(InvalidInput) as caught:
         load_recipe(line)
     assert said in [field.message for field in caught.value.fields if field.path == path]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "r.yaml is empty; a recipe says what it measures"),
+        ("# later\n", "r.yaml is empty; a recipe says what it measures"),
+        ("a:\n\tb: 1\n", "line 2: a tab stands where YAML takes spaces only; indent this line with spaces"),
+        ("a: 1\nb: 'x\nc: 2\n", "found unexpected end of stream (while scanning a quoted scalar in line 2)"),
+        ("a: b: c\n", "line 1: mapping values are not allowed"),
+        ("a: 1\nb: \x07\n", "line 2: the character '\\x07' is not accepted; remove it"),
+        ("a: 1\na: 2\n", "line 2: the key 'a' is also in line 1"),
+    ],
+)
+def test_text_that_is_no_recipe_says_why_and_in_which_line(text: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(text, "r.yaml")
+    assert said in str(caught.value)
+    assert "unicode string" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("service: {type: openai, address: ''}", "service.address: line 1: must not be empty"),
+        ("hardware: {tests: []}\non: [hardware.cpu]", "hardware.tests: line 1: must not be empty"),
+    ],
+)
+def test_what_is_empty_is_called_empty(line: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(line)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["dataset: my.jsonl", "prompt: x", "max_tokens: 5", "evaluate: [rouge]"])
+def test_a_key_that_stands_beside_a_task_is_not_called_unknown_in_it(key: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"task\.\w+: line 3: `{key.partition(':')[0]}` stands beside `task`, not in it"):
+        load_recipe(f"model: hf://a/b\non: [cpu.torch]\ntask: {{name: summarization, {key}}}")
