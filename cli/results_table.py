@@ -112,6 +112,9 @@ def _of_load(rows: Rows) -> list[_Column]:
         _Column("p50 ms", [_milliseconds(row.get("InferenceMsMedian")) for row in rows]),
         *_if_any(rows, "InferenceMsP99", "p99 ms", _milliseconds),
         *_if_any(rows, "LatencyScheduledMsP99", "p99 ms from schedule", _milliseconds),
+        *_if_any(rows, "TokensPerS", "Tokens/s", _milliseconds),
+        *_if_any(rows, "TtftMsMedian", "First token ms", _milliseconds),
+        *_if_any(rows, "RecallAtK", "Recall", lambda value: _number(value, ".3f")),
         _Column("Success %", [_milliseconds(row.get("SuccessRate")) for row in rows]),
         *([_Column("Client-bound", [_text(row, "ClientBound") or MISSING for row in rows])] if bound else []),
     ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from cli.results_table import results_table
@@ -53,6 +54,22 @@ def test_a_kind_of_work_without_inferences_shows_its_own_figures_and_misses_no_p
     assert notes == []
     made, _ = results_table([row | {"Kind": "of a newer version", "RequestsPerS": 310.0, "NoiseGrade": "quiet"}])
     assert "Requests/s" in _text(made)
+
+
+@pytest.mark.parametrize(
+    ("figures", "shown"),
+    [
+        ({"RecallAtK": "0.7991"}, {"Recall": "0.799"}),
+        ({"TokensPerS": "682.667", "TtftMsMedian": "21.06"}, {"Tokens/s": "683", "First token ms": "21.1"}),
+    ],
+)
+def test_a_load_shows_what_its_service_is_judged_by(figures: dict[str, str], shown: dict[str, str]) -> None:
+    load = {"Kind": "load", "Status": "Complete", "FileName": "server", "RequestsPerS": "585", "SuccessRate": "100", "NoiseGrade": "quiet"}
+    text = _text(results_table([load | figures])[0]).splitlines()
+    headings, line = (next(line for line in text if word in line) for word in ("Requests/s", "server"))
+    cells = dict(zip((one.strip() for one in headings.split("┃")), (one.strip() for one in line.split("│")), strict=True))
+    assert shown.items() <= cells.items()
+    assert not {"Recall", "Tokens/s", "First token ms"} - shown.keys() & cells.keys()
 
 
 def test_a_failed_job_shows_its_state_and_its_reason() -> None:
