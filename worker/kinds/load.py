@@ -71,7 +71,7 @@ class LoadMeasure:
                     self._count(clients, driver, counted)
                     findings = self._findings(clients, driver, announce)
             finally:
-                left_behind = self._clean(clients)
+                left_behind = clients.clean_or_say()
         if not runs and not request.load_only:
             raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
@@ -121,14 +121,6 @@ class LoadMeasure:
         if DRIVERS.get(driver, DriverEntry("")).counts:
             with contextlib.suppress(JobError):
                 counted.append(clients.counted())
-
-    def _clean(self, clients: Clients) -> str:
-        """Remove what the clients have made in the service. Returns why it is still there, because that costs no measurement."""
-        try:
-            clients.clean()
-        except JobError as error:
-            return f"what the clients had made in the service could not be removed: {error.detail}"
-        return ""
 
     def _ceiling(self, request: RunRequest, plans: Sequence[ClientPlan], driver: str, announce: Announce) -> float | None:
         """Return the ceiling of these clients. It is measured once in a job, by its first repeat."""

@@ -40,7 +40,7 @@ class PhaseRun:
 
     Attributes:
         began_at: When the measured window began, in seconds since 1970.
-        files: The records of each client process that lives, by its index.
+        files: The records of each client process, by its index. One that died has left those that it had written.
         counts: How many records each has.
         facts: What each process reports, by its index.
         died: Why processes died, by their index.
@@ -137,6 +137,14 @@ class Clients:
                     break
                 self._line(first)
             self._answers([first], may_end=False)
+
+    def clean_or_say(self) -> str:
+        """Remove what `prepare` made. Returns why it is still there, because that costs no measurement; empty if it is removed."""
+        try:
+            self.clean()
+        except JobError as error:
+            return f"what was made in the service could not be removed: {error.detail}"
+        return ""
 
     def wait(self, seconds: float) -> None:
         """Wait while nothing is sent.
