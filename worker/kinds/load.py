@@ -69,7 +69,8 @@ class LoadMeasure:
                     announce("warming up")
                     self._count(clients, driver, counted)
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
-                    self._count(clients, driver, counted)
+                    with contextlib.suppress(JobError):  # what was measured is kept; a result of which it is a part says why it ended
+                        self._count(clients, driver, counted)
                     findings = self._findings(clients, driver, announce)
             finally:
                 left_behind = clients.clean_or_say()
@@ -119,9 +120,8 @@ class LoadMeasure:
 
     def _count(self, clients: Clients, driver: str, counted: list[dict[str, float]]) -> None:
         """Add what the service has counted itself until now, if it tells. A service that does not costs those figures alone."""
-        if DRIVERS.get(driver, DriverEntry("")).counts:
-            with contextlib.suppress(JobError):
-                counted.append(clients.counted())
+        if DRIVERS.get(driver, DriverEntry("")).counts and (told := clients.counted()) is not None:
+            counted.append(told)
 
     def _ceiling(self, request: RunRequest, plans: Sequence[ClientPlan], driver: str, announce: Announce) -> float | None:
         """Return the ceiling of these clients. It is measured once in a job, by its first repeat."""

@@ -108,16 +108,16 @@ class Clients:
         prepared: dict[str, Any] = self._answers([self._plans[0].client])[self._plans[0].client]["prepared"]
         return prepared
 
-    def counted(self) -> dict[str, float]:
-        """Return what the service has counted itself until now. It is asked by a process that still lives.
+    def counted(self) -> dict[str, float] | None:
+        """Return what the service has counted itself until now, or None if it does not tell. It is asked by a process that still lives.
 
         Raises:
-            JobError: The service does not tell.
+            JobError: Every process has died.
             JobCancelled: The work shall end.
         """
         first = min(self.processes)
         self._tell(first, {"do": "count"})
-        told: dict[str, float] = self._answers([first])[first]["counted"]
+        told: dict[str, float] | None = self._answers([first])[first]["counted"]
         return told
 
     def clean(self) -> None:
