@@ -31,7 +31,7 @@ DRIVEN = (
 )
 # Maps each capability that this version can run to its label on the REST API. A new engine adds its capabilities here and in
 # `worker/engines/registry.py`; a test checks that both name the same.
-RUNNABLE: dict[str, str] = {
+LABELS: dict[str, str] = {
     "cpu.onnx": "CPU (ONNX)",
     "gpu.cuda.onnx": "GPU (ONNX)",
     "gpu.rocm.onnx": "GPU (ONNX)",
@@ -70,16 +70,6 @@ _LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("gpu.mps.torch", "generation"): ("transformers",),
 }
 
-SERVICE_KINDS = ("postgres", "redis", "minio", "qdrant", "chroma", "triton", "ollama", "vllm")
-
-# The names that are reserved for engines of later versions. Earlier versions accepted jobs for them, so stored rows may contain them, and
-# they are still read. New work for them is refused. A capability without a label of its own maps to itself.
-WITHOUT_ENGINE: dict[str, str] = {
-    **{name: name for kind in SERVICE_KINDS if (name := f"service.{kind}") not in RUNNABLE},
-}
-
-# This maps each known capability to its label.
-LABELS: dict[str, str] = RUNNABLE | WITHOUT_ENGINE
 _ADDED: set[str] = set()  # the capabilities of other packages
 
 RESULTS_QUEUE = "results"
@@ -92,10 +82,9 @@ def add_engines_of_packages() -> None:
         InvalidInput: A package brings a capability that is taken, or whose name has not the form of one.
     """
     for capability in engines_of_packages(LABELS.keys() - _ADDED):
-        RUNNABLE[capability] = LABELS[capability] = capability
+        LABELS[capability] = capability
         _ADDED.add(capability)
     resolve.cache_clear()
-    require_runnable.cache_clear()
 
 
 _PRIVATE = "worker."  # the names of private queues begin with it
@@ -116,17 +105,8 @@ def label_of(capability: str) -> str:
 
 
 def known_names() -> list[str]:
-    """Return every name that a worker may register with: first the capabilities, then the labels that differ from them."""
-    return _names(LABELS)
-
-
-def runnable_names() -> list[str]:
-    """Return every name that a recipe may ask for: first the capabilities that this version can run, then their labels."""
-    return _names(RUNNABLE)
-
-
-def _names(labels: dict[str, str]) -> list[str]:
-    return list(labels) + sorted({label for label in labels.values() if label not in labels})
+    """Return every name that a recipe may ask for and a worker may register with: first the capabilities, then their other labels."""
+    return [*LABELS, *sorted({label for label in LABELS.values() if label not in LABELS})]
 
 
 def names_schema(names: list[str]) -> JsonDict:
@@ -142,8 +122,6 @@ def names_schema(names: list[str]) -> JsonDict:
 def resolve(name: str) -> tuple[str, ...]:
     """Return the capabilities that a name stands for, in the order of `LABELS`. The name is a capability or a label.
 
-    A capability without an engine in this version counts too, because stored jobs and registered workers may name it.
-
     Raises:
         InvalidInput: the name is unknown. The message suggests the nearest known one.
     """
@@ -153,18 +131,13 @@ def resolve(name: str) -> tuple[str, ...]:
     return found
 
 
-@cache
-def require_runnable(name: str) -> None:
-    """Check that this version can run at least one capability that a name stands for.
+def resolve_stored(name: str) -> tuple[str, ...]:
+    """Return the capabilities that the compute unit of a stored job stands for.
 
-    Raises:
-        InvalidInput: the name is unknown, or this version has no engine for it. The message lists what there is.
+    A name that is not known any more stands for itself: the package that brought its engine is gone, or a newer version stored the job.
+    Such a job waits for a worker that has it, and fails at its queue timeout. It must not stop the jobs beside it.
     """
-    found = _found(name)
-    if not found:
-        raise InvalidInput(f"unknown compute unit {name!r}: {nearest(name, runnable_names())}")
-    if RUNNABLE.keys().isdisjoint(found):
-        raise InvalidInput(f"this version has no engine for {name}; it has: {', '.join(RUNNABLE)}")
+    return _found(name) or (name,)
 
 
 def kinds_of(capability: str) -> tuple[str, ...]:
@@ -190,7 +163,7 @@ def require_kind(units: Iterable[str], kind: str) -> None:
     """
     for unit in units:
         if not any(kind in kinds_of(capability) for capability in resolve(unit)):
-            can = [capability for capability in RUNNABLE if kind in kinds_of(capability)]
+            can = [capability for capability in LABELS if kind in kinds_of(capability)]
             does = " and ".join(kinds_of(resolve(unit)[0]))
             raise ValueError(f"{unit} is for the kind of work {does!r}, and this is {kind!r}; write one of: {', '.join(can)}")
 

@@ -148,6 +148,8 @@ class ChromaHandler(_Handler):
         if path[2:] == ["version"]:
             return 200, "1.0.0"
         rest = path[7:]  # api, v2, tenants, T, databases, D, collections
+        if path[6:7] != ["collections"] or (method == "GET" and not rest):
+            raise _Refused(404, "NotFoundError", f"{self.path} is no call that this double knows")
         if method == "POST" and not rest:
             self.server_of.created.append(body)
             made = Collection(None, body["configuration"]["hnsw"]["space"], body["metadata"])
@@ -196,6 +198,8 @@ class QdrantHandler(_Handler):
                 alias = action["create_alias"]
                 known[alias["collection_name"]].aliases.append(alias["alias_name"])
             return self._done(True)
+        if path[0] != "collections" or len(path) < 2:
+            raise _Refused(404, "", f"{self.path} is no call that this double knows")
         name = path[1]
         if method == "PUT" and len(path) == 2:
             if name in known:

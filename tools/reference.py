@@ -33,7 +33,7 @@ from orchestrator.reports.sheets.registry import SHEETS, sheet_of
 from orchestrator.settings import Settings
 from orchestrator.verdicts.figures import SAMPLED
 from shared import telemetry
-from shared.capabilities import RUNNABLE
+from shared.capabilities import LABELS
 from shared.engine_options import EngineOptions
 from shared.kinds.generation import DecodingSection, PromptsSection
 from shared.kinds.generation_task import TaskSection
@@ -321,7 +321,7 @@ def recipes() -> str:
         if model is EngineOptions:
             parts.append(_options_of_engines())
             parts.append(f"### The inputs of a model\n\n{INPUTS_ABOUT}")
-    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in RUNNABLE.items()]
+    capabilities = [f"| `{name}` | {'' if label == name else f'`{label}`'} |" for name, label in LABELS.items()]
     about = "A name on the left is one queue. A label on the right stands for all of its capabilities. The queue with the least work gets the job."
     about += "\nThese are the compute units that this version can run; a recipe that asks for another is refused."
     rows = ["| capability | label |", "| --- | --- |", *capabilities]
@@ -332,7 +332,7 @@ def recipes() -> str:
 def _options_of_engines() -> str:
     """Return which options each engine knows, as the registry of engines says it."""
     names: dict[frozenset[str], list[str]] = {}
-    for capability in (name for name in RUNNABLE if name in ENGINES):
+    for capability in (name for name in LABELS if name in ENGINES):
         names.setdefault(ENGINES[capability].options, []).append(f"`{capability}`")
     rows = [f"| {', '.join(capabilities)} | {', '.join(f'`{name}`' for name in sorted(known))} |" for known, capabilities in names.items()]
     inputs = ", ".join(f"`{name}`" for name in sorted(OF_INPUTS))

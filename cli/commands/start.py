@@ -24,6 +24,7 @@ from cli.embedded import PYTHON, Plan, Stack, running_stack
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, PartFailed, Unreachable
 from cli.options import Token
 from cli.ports import require_free
+from cli.scores import await_scores
 from cli.settings import LOOPBACK, CliSettings, load_settings
 from cli.submission import prepare, read_recipe, submit
 from cli.terminal import counted, err, out, say
@@ -216,7 +217,7 @@ def _measure(stack: Stack, client: Client, content: Recipe, recipe: Path) -> int
     accepted = submit(client, content, recipe.parent)
     campaign_id = accepted["campaign_id"]
     say(f"Measuring {counted(accepted['total_jobs'], 'job')}, each repeat in a fresh process")
-    campaign = follow(client, campaign_id, each_round=stack.check)
+    campaign = await_scores(client, follow(client, campaign_id, each_round=stack.check))
     out.print()
     show_results(client, campaign_id)
     csv = _wait_for_files(client, stack, campaign_id)

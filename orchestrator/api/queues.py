@@ -13,7 +13,7 @@ from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.context import Context
-from shared.capabilities import LABELS, RESULTS_QUEUE, RUNNABLE, worker_queue
+from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
 from shared.protocol.letters import DeadLetter
 from shared.workers import WorkerStatus
 
@@ -94,12 +94,10 @@ def by_label(depths: dict[str, int]) -> dict[str, int]:
     """
     sizes: Counter[str] = Counter()
     for capability, label in LABELS.items():
-        if capability in RUNNABLE or depths[capability]:
-            sizes[label] += depths[capability]
+        sizes[label] += depths[capability]
     return dict(sizes)
 
 
 def capability_depths(ctx: Context) -> dict[str, int]:
     """Return the queue sizes by capability, and the size of the results queue. Capabilities are left out as in `by_label`."""
-    depths = ctx.queue.depths([*LABELS, RESULTS_QUEUE])
-    return {queue: depth for queue, depth in depths.items() if depth or queue in RUNNABLE or queue == RESULTS_QUEUE}
+    return dict(ctx.queue.depths([*LABELS, RESULTS_QUEUE]))

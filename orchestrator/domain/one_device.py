@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from orchestrator.domain.placement import Fleet, KnownWorker, Place, in_words, place_at
 from orchestrator.domain.windows import Windows
 from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
-from shared.capabilities import resolve, worker_queue
+from shared.capabilities import resolve_stored, worker_queue
 from shared.recipes import Requirements
 
 MOVE_ON = "to use another device, stop the campaign and run its recipe again with `devices: any` or the name of a device"
@@ -37,7 +37,7 @@ class Need:
 
     def able(self, fleet: Fleet, device: str | None) -> list[KnownWorker]:
         """Return the workers of a fleet that can run the jobs."""
-        return fleet.able(resolve(self.compute_unit), device, self.requires, self.work)
+        return fleet.able(resolve_stored(self.compute_unit), device, self.requires, self.work)
 
 
 class Chooser:
@@ -136,7 +136,7 @@ def place_of(need: Need, device: str, living: Fleet) -> Place | None:
     """
     for worker in need.able(living, device):
         if worker.id == device:
-            return place_at(worker, resolve(need.compute_unit), device, need.requires, need.work)
+            return place_at(worker, resolve_stored(need.compute_unit), device, need.requires, need.work)
     return None
 
 
@@ -148,7 +148,7 @@ def waits_for_chosen(need: Need, device: str, name: str | None, resting: Collect
     """
     who = f"{name} ({device})" if name else device
     but = ", which is in quarantine" if device in resting else ""
-    what = in_words(resolve(need.compute_unit), need.work)
+    what = in_words(resolve_stored(need.compute_unit), need.work)
     return f"waiting for a worker with {what} on {who}{but}: it takes all of these jobs; {MOVE_ON}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.compatibility import KnownWorker, usable_capability
 from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
-from shared.capabilities import libraries_of, resolve, worker_queue
+from shared.capabilities import libraries_of, resolve_stored, worker_queue
 from shared.recipes import Requirements
 
 __all__ = ["Fleet", "KnownWorker", "Place", "places_for"]
@@ -69,7 +69,7 @@ def places_for(
     Returns:
         The places and `""`, or an empty list and a text that says what the job waits for.
     """
-    capabilities = resolve(compute_unit)
+    capabilities = resolve_stored(compute_unit)
     if device is not None or not requires.is_empty() or not needs.is_empty():
         able = living.able(capabilities, device, requires, needs)
         able.sort(key=lambda worker: (not worker.has(needs), worker.id))

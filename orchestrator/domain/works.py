@@ -9,7 +9,7 @@ from orchestrator.domain.compatibility import Compatibility, KnownWorker, compat
 from orchestrator.domain.model_memory import ModelMemory
 from orchestrator.domain.planning import needs_of
 from orchestrator.domain.work_needs import NO_NEEDS, WorkNeeds
-from shared.capabilities import RUNNABLE, kinds_of, libraries_of, resolve
+from shared.capabilities import LABELS, kinds_of, libraries_of, resolve_stored
 from shared.inputs import ModelRef
 from shared.kinds.inference import MODEL
 from shared.kinds.registry import KINDS
@@ -40,7 +40,7 @@ class Work:
 
     def at(self, worker: KnownWorker) -> Compatibility:
         """Return whether a worker can do it, and why not."""
-        found = compatibility(worker, resolve(self.compute_unit), None, self.requires, self.needs)
+        found = compatibility(worker, resolve_stored(self.compute_unit), None, self.requires, self.needs)
         if not self.devices or {worker.id, worker.device_name} & set(self.devices):
             return found
         missing = (f"it is none of the devices that are named: {', '.join(self.devices)}", *found.missing_requirements)
@@ -71,7 +71,7 @@ def works_of(cells: Iterable[Cell], refs: Sequence[ModelRef], memories: Sequence
 def works_of_fleet() -> list[Work]:
     """Return one work for each kind of work of each capability, and one for each service that a worker may start."""
     works = []
-    for capability in RUNNABLE:
+    for capability in LABELS:
         for kind in kinds_of(capability):
             needs = WorkNeeds(kind=kind) if libraries_of(capability, kind) else NO_NEEDS
             works.append(Work(f"{kind} on {capability}", kind, capability, needs=needs))

@@ -21,7 +21,7 @@ from orchestrator.operations.setbacks import set_back
 from orchestrator.store import jobs, queue_waits
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
-from shared.capabilities import resolve
+from shared.capabilities import resolve_stored
 from shared.jobs import JobStatus
 
 
@@ -184,7 +184,7 @@ def _is_served(lane: Lane, at_work: Fleet) -> bool:
         requires, needs = read_requirements(lane.requires), read_needs(lane.needs)
     except Unreadable:
         return False  # dispatch ends the jobs of such a lane, with the reason
-    return bool(at_work.able(resolve(lane.compute_unit), lane.device, requires, needs))
+    return bool(at_work.able(resolve_stored(lane.compute_unit), lane.device, requires, needs))
 
 
 def undispatch(ctx: Context, found: Iterable[Job]) -> int:

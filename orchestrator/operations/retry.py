@@ -13,7 +13,7 @@ from orchestrator.store import jobs
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.retries import add_retry, unfinished_retry
 from orchestrator.store.tables import Job
-from shared.capabilities import require_runnable
+from shared.capabilities import resolve
 from shared.errors import IllegalTransition
 from shared.jobs import JobStatus
 
@@ -32,7 +32,7 @@ def retry_job(ctx: Context, job_id: str) -> Retried:
     Raises:
         NotFound: there is no such job.
         IllegalTransition: the job is complete or has not ended, or its campaign was cancelled.
-        InvalidInput: an earlier version accepted the job, and this one has no engine for its compute unit.
+        InvalidInput: the job was accepted when a package was installed that ran its compute unit, and the package is gone.
     """
 
     def write(session: Session) -> Retried:
@@ -41,7 +41,7 @@ def retry_job(ctx: Context, job_id: str) -> Retried:
         if old is None or old.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             status = jobs.get(session, job_id).status  # raises NotFound for an unknown job
             raise IllegalTransition(f"job {job_id} is {status}; a retry is for one that failed or was cancelled")
-        require_runnable(old.compute_unit)
+        resolve(old.compute_unit)
         waiting = unfinished_retry(session, old)
         if waiting is not None:
             return Retried(waiting, replayed=True)

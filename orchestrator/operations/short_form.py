@@ -108,6 +108,11 @@ class ShortCampaign(Strict):
         if len(units) > 1:
             raise _refused("jobs", f"a campaign has one kind of work; {' and '.join(units.values())} are of different kinds")
         for kind, unit in units.items():
+            if not KINDS[kind].in_short_form:
+                keys = " or ".join(f"`{mark}`" for mark in KINDS[kind].marks)
+                raise _refused(
+                    "jobs", f"{unit} is for the kind of work {kind!r}, which the short form cannot describe: send a recipe with {keys}"
+                )
             if KINDS[kind].roles and self.model_url is None:
                 raise _refused("model_url", f"is required: {unit} runs a model; write which one")
             if not KINDS[kind].roles and self.model_url is not None:

@@ -20,7 +20,7 @@ from orchestrator.operations.unreadable import UnreadableJob
 from orchestrator.store import jobs, lanes
 from orchestrator.store.lanes import LaneChange
 from orchestrator.store.tables import Lane
-from shared.capabilities import resolve, worker_queue
+from shared.capabilities import resolve_stored, worker_queue
 from shared.recipes import Requirements
 
 LANES_AT_ONCE = 500  # the page size; a turn reads all pages, because lanes of absent or busy devices send nothing
@@ -117,7 +117,7 @@ class _Routes:
         if not lane.one_device:
             return places_for(lane.compute_unit, device, requires, self._living, self._quarantined, work)
         if device is None:  # no worker can take the jobs now
-            return [], waits_for(resolve(lane.compute_unit), None, requires, work, self._quarantined)
+            return [], waits_for(resolve_stored(lane.compute_unit), None, requires, work, self._quarantined)
         need = Need(lane.compute_unit, requires, work)
         if (place := place_of(need, device, self._living)) is not None:
             return [place], ""

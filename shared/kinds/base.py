@@ -55,6 +55,7 @@ class Kind(Protocol):
         marks: the keys of a recipe that make it a recipe of this kind; one of them is enough.
         keys: the keys of a recipe that this kind understands, besides those that every kind has.
         section: the key of a recipe whose own keys are those of the specification. Empty if they stand at the top of the recipe.
+        in_short_form: whether the short form of `POST /campaigns` can ask for it, because it needs no key of its own.
         default_repeats: the repeats of a recipe that leaves them out.
         headline: the name of the figure that stands for a job in a list.
         figures: the figures of a result, by name.
@@ -74,6 +75,8 @@ class Kind(Protocol):
     def keys(self) -> frozenset[str]: ...
     @property
     def section(self) -> str: ...
+    @property
+    def in_short_form(self) -> bool: ...
     @property
     def default_repeats(self) -> int: ...
     @property

@@ -35,6 +35,7 @@ class Fake:
     marks: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
     section = ""
+    in_short_form = True
     default_repeats = DEFAULT_REPEATS
     headline = "fake_per_s"
     figures: Mapping[str, FigureKind] = {

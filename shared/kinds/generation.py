@@ -149,6 +149,7 @@ class Generation:
         {"model", "models", "prompts", "task", *OF_A_TASK, "decoding", "loads", "warmup", "stop", "options"},
     )
     section = ""
+    in_short_form = False
     default_repeats = 3  # loading a language model takes long
     headline = "tokens_per_s"
     figures: Mapping[str, FigureKind] = FIGURES

@@ -61,6 +61,7 @@ class Hardware:
     marks = ("hardware",)
     keys = frozenset({"hardware"})
     section = "hardware"
+    in_short_form = True
     default_repeats = DEFAULT_REPEATS
     headline = "peak_gb_per_s"
     figures: Mapping[str, FigureKind] = FIGURES

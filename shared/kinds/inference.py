@@ -53,6 +53,7 @@ class Inference:
     marks = ("model", "models")
     keys = frozenset({"model", "models", "inferences", "loads", "warmup", "stop", "options"})
     section = ""
+    in_short_form = True
     default_repeats = DEFAULT_REPEATS
     headline = "inference_ms"
     figures: Mapping[str, FigureKind] = {

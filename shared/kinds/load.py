@@ -105,6 +105,7 @@ class Load:
     marks = ("service",)
     keys: frozenset[str] = frozenset({"configuration", "service", "client", "benchmarks", "load", "slo", "monitoring", "warmup", "stop"})
     section = ""
+    in_short_form = False
     default_repeats = 3
     headline = "requests_per_s"
     figures: Mapping[str, FigureKind] = {**FIGURES, **{name: one for kind in SERVICES.values() for name, one in kind.figures.items()}}

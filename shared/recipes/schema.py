@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from shared.capabilities import names_schema, require_kind, require_runnable, runnable_names
+from shared.capabilities import known_names, names_schema, require_kind, resolve
 from shared.engine_options import EngineOptions
 from shared.errors import InvalidInput
 from shared.inputs import Companions
@@ -36,7 +36,7 @@ from shared.strict import Strict
 
 def _runnable_compute_unit(name: str) -> str:
     try:
-        require_runnable(name)
+        resolve(name)
     except InvalidInput as error:
         raise ValueError(error.detail) from error
     return name
@@ -50,7 +50,7 @@ MODEL = (
     "the recipe's folder; uploaded by `fleetmark run`), "
     "`sha256:…` of an upload, or a network known by name"
 )
-ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra=names_schema(runnable_names()))]
+ComputeUnit = Annotated[str, AfterValidator(_runnable_compute_unit), Field(json_schema_extra=names_schema(known_names()))]
 Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's id or device name
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.placement import KnownWorker
 from orchestrator.domain.planning import PlannedJob, of_recipe, plan
 from orchestrator.reports.outputs import recipe_text
-from shared.capabilities import kinds_of, resolve, runnable_names
+from shared.capabilities import kinds_of, known_names, resolve
 from shared.errors import InvalidInput
 from shared.inputs import ModelRef
 from shared.jobs import MAX_JOBS
@@ -48,7 +48,7 @@ OPTIONS = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32 - 1),
     },
 )
-FOR_MODELS = [name for name in runnable_names() if any(Inference.name in kinds_of(one) for one in resolve(name))]
+FOR_MODELS = [name for name in known_names() if any(Inference.name in kinds_of(one) for one in resolve(name))]
 ENTRIES = NAMES | st.fixed_dictionaries({"model": NAMES}, optional={"name": NAMES, "inferences": st.integers(1, 1000), "options": OPTIONS})
 RECIPES: st.SearchStrategy[dict[str, Any]] = st.builds(
     lambda named, rest: named | rest,
@@ -89,7 +89,7 @@ LINES = st.sampled_from(
         *("!!timestamp x", "!!bool maybe", "!!int ''", "!!float ''", "x: 1e999", "%TAG !a! b"),
     ]
 )
-LAPTOP = KnownWorker("worker-laptop", "laptop", tuple(name for name in runnable_names() if "." in name), memory_mb=8_000)
+LAPTOP = KnownWorker("worker-laptop", "laptop", tuple(name for name in known_names() if "." in name), memory_mb=8_000)
 
 
 def load(text: str) -> Recipe | None:

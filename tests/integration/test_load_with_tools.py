@@ -99,9 +99,9 @@ def test_pgbench_sends_the_same_statements_and_tells_of_each_request(postgres: P
     for part, records in parts:
         ends = records["scheduled"] + records["last"]
         assert records["scheduled"].min() == 0
-        # pgbench's own rate counts the same transactions over nearly the same time.
+        # pgbench's own rate counts the same transactions over a longer time, in which its threads also start and end.
         own = found.detail["tool"]["printed"][part.repeat][part.phase == "select"]["tps without initial connection time"]
-        assert len(records) / (ends.max() / 1e9) == pytest.approx(own, rel=0.25)
+        assert len(records) / (ends.max() / 1e9) > 0.95 * own
         mean_ms = float(np.mean(records["last"])) / 1e6
         printed = found.detail["tool"]["printed"][part.repeat][part.phase == "select"]["latency average in ms"]
         assert mean_ms == pytest.approx(printed, abs=0.1)

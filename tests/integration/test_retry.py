@@ -44,24 +44,24 @@ def _status(ctx: Context, campaign: Campaign) -> str:
         return campaigns.get(session, campaign.id).status
 
 
-def test_a_job_of_an_earlier_version_that_no_engine_runs_is_read_and_not_accepted_again(
+def test_a_job_for_the_engine_of_a_package_that_is_gone_is_read_and_not_accepted_again(
     ctx: Context, submit: Submit, clock: FakeClock
 ) -> None:
     campaign = submit(jobs=1).campaign
 
     def as_it_was(session: Session) -> None:
-        session.execute(update(Job).values(compute_unit="cpu.vllm"))
-        session.execute(update(Lane).values(compute_unit="cpu.vllm"))
+        session.execute(update(Job).values(compute_unit="cpu.abacus"))
+        session.execute(update(Lane).values(compute_unit="cpu.abacus"))
 
     ctx.store.transact(as_it_was)
     fill_queues(ctx, "the test asks")
     clock.advance(86_401)
     assert sweep(ctx, Memory(), may_condemn=True).jobs_timed_out == 1
-    assert job(ctx, campaign).error == "no worker with cpu.vllm"
+    assert job(ctx, campaign).error == "no worker with cpu.abacus"
     assert finish_ended(ctx) == 1
     (file,) = ctx.settings.outputs_dir.glob("*_results.csv")
-    assert "cpu.vllm" in file.read_text()
-    with pytest.raises(InvalidInput, match=r"this version has no engine for cpu\.vllm; it has: cpu\.onnx"):
+    assert "cpu.abacus" in file.read_text()
+    with pytest.raises(InvalidInput, match=r"unknown compute unit 'cpu\.abacus'"):
         retry_job(ctx, job_id(campaign.id, 1))
     assert counters(ctx, campaign) == {"failed": 1}
 

@@ -121,6 +121,8 @@ class Telemetry:
     def _looks_of(self, sampling: Sampling, job_log: JobLog) -> Looks:
         """Stop to sample, and return the samples. The first ones of the attempt may be those of the idle device."""
         looks = sampling.end(job_log)
+        for name in told_by_services(tuple(looks.absent)):  # figures say why others are absent, where that matters
+            job_log.add("warning", "system", f"telemetry has no statistics of the service: {looks.absent[name]}")
         if self._idle is not None and not self._turns:
             self._idle_power.keep(looks, self._idle, self._uses)
         return looks

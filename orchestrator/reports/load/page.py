@@ -11,6 +11,7 @@ from orchestrator.reports.bundle import CampaignBundle, JobRecord
 from orchestrator.reports.load.partial import partial_said
 from orchestrator.reports.load.points import LEVELS, Curve, Curves
 from orchestrator.reports.load.slo import Point, peak, sustained
+from orchestrator.reports.load.store_texts import store_table
 from orchestrator.reports.load.token_texts import token_table, token_warnings
 from orchestrator.reports.load.tools import beside, beside_text, pairs
 from orchestrator.reports.outcomes.page import OutcomePage
@@ -116,6 +117,7 @@ def _of_curve(curve: Curve) -> dict[str, Any]:
         "sustained_because": limit.why if limit is not None else None,
         "points": [_point(point) for point in curve.points[:MAX_LISTED]],
         **({"tokens": curve.tokens} if curve.tokens else {}),
+        **({"stores": curve.stores} if curve.stores else {}),
     }
 
 
@@ -140,6 +142,8 @@ def _load_text(content: dict[str, Any]) -> str:
         parts.append(_table(curve))
         if curve.get("tokens"):
             parts.append(token_table(curve))
+        if curve.get("stores"):
+            parts.append(store_table(curve))
     return "\n\n".join(parts) + "\n\n" + beside_text(content["beside_tools"])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.load.slo import Point
+from orchestrator.reports.load.store_texts import store_figures
 from orchestrator.reports.load.token_texts import token_figures
 from orchestrator.reports.outcomes.work import HOW_LONG
 from shared.distributions import Distribution
@@ -32,6 +33,7 @@ class Curve:
         apart_from_driver: two curves with the same text differ at most in their driver.
         latencies: the distribution of each point's latency, for the picture.
         tokens: the figures of each point that only a language model has; empty for other services.
+        stores: the figures of each point that only an object store or a vector database has; empty for other services.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Curve:
     points: list[Point] = field(default_factory=list)
     latencies: dict[str, Distribution] = field(default_factory=dict)
     tokens: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    stores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Curves:
@@ -69,6 +72,8 @@ class Curves:
             curve.latencies[job.job_id] = outcome.distributions["latency"]
         if tokens := token_figures(outcome):
             curve.tokens[job.job_id] = tokens
+        if stores := store_figures(outcome):
+            curve.stores[job.job_id] = stores
 
     def all(self) -> list[Curve]:
         """Return the curves, each with its points in order. Curves of one name get what distinguishes them."""

@@ -76,8 +76,9 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({"model": URL, "on": ["cpu.onnx"], "inferences": 10**6, "repeats": 1000}, "", "measure fewer, or split the job"),
     (short(num_inference_runs=10**6, runs_per_job=1000), "jobs.0", "measure fewer, or split the job"),
     ({"model": URL, "on": ["gpu"]}, "on.0", "unknown compute unit 'gpu'"),
-    ({"model": URL, "on": ["cpu.onnx", "gpu.cuda.vllm"]}, "on.1", "this version has no engine for gpu.cuda.vllm; it has: cpu.onnx, "),
-    (short(compute_unit="cpu.vllm"), "jobs.0.compute_unit", "this version has no engine for cpu.vllm; it has: cpu.onnx, "),
+    ({"model": URL, "on": ["cpu.onnx", "gpu.cuda.vllm"]}, "", "gpu.cuda.vllm is for the kind of work 'generation'"),
+    (short(compute_unit="cpu.vllm"), "jobs", "cpu.vllm is for the kind of work 'generation', which the short form cannot describe"),
+    ({"jobs": [{"compute_unit": "service.redis"}]}, "jobs", "send a recipe with `service`"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.operations.context import Context
 from orchestrator.store import campaigns
-from shared.capabilities import RUNNABLE, kinds_of
+from shared.capabilities import LABELS, kinds_of
 
 LLM = {"model": "hf://org/tiny", "on": ["cpu.torch"], "prompts": {"input_tokens": 1_000, "output_tokens": 24}}
 CONFIG = {"model_type": "llama", "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
@@ -96,7 +96,7 @@ def test_the_matrix_names_every_kind_of_work_of_every_capability(api: httpx.Clie
     answer = api.get("/api/workers/compatibility/matrix").json()
     able = next(worker for worker in answer["workers"] if worker["device_name"] == "able")
     titles = {work["title"] for work in able["works"]}
-    assert titles >= {f"{kind} on {capability}" for capability in RUNNABLE for kind in kinds_of(capability)}
+    assert titles >= {f"{kind} on {capability}" for capability in LABELS for kind in kinds_of(capability)}
     can = {work["title"] for work in able["works"] if work["can_run"]}
     assert can == {"inference on cpu.torch", "generation on cpu.torch", "load on service.redis", "a redis that the worker starts"}
     torch = api.get("/api/workers/compatibility/matrix", params={"capability": "cpu.torch"}).json()["workers"]

@@ -60,8 +60,8 @@ def run(folder: Path, code: str) -> str:
 
 def test_a_process_knows_the_capabilities_of_a_package_as_it_knows_our_own(tmp_path: Path) -> None:
     install(tmp_path, {"cpu.toy": "toy_engine:ENTRY"})
-    code = "from shared.capabilities import *; add_engines_of_packages(); add_engines_of_packages(); require_runnable('cpu.toy'); "
-    assert run(tmp_path, code + "print(resolve('cpu.toy'), label_of('cpu.toy'), 'cpu.toy' in RUNNABLE)") == "('cpu.toy',) cpu.toy True"
+    code = "from shared.capabilities import *; add_engines_of_packages(); add_engines_of_packages(); resolve('cpu.toy'); "
+    assert run(tmp_path, code + "print(resolve('cpu.toy'), label_of('cpu.toy'), 'cpu.toy' in LABELS)") == "('cpu.toy',) cpu.toy True"
 
 
 def test_an_engine_that_cannot_be_imported_is_a_sentence(tmp_path: Path) -> None:

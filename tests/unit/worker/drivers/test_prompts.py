@@ -18,10 +18,9 @@ def test_the_same_seed_gives_the_same_prompts_and_another_one_others() -> None:
 
 
 def test_no_two_prompts_begin_with_the_same_words_over_requests_and_clients() -> None:
+    of_clients = [prompts_of({"input_tokens": 40}, f"7/{client}") for client in range(4)]
     starts = [
-        tuple(prompts_of({"input_tokens": 40}, f"7/{client}").text(number).split()[:FIRST_WORDS])
-        for client in range(4)
-        for number in (*range(-1, 500), 65_536, 10_000_000)
+        tuple(prompts.text(number).split()[:FIRST_WORDS]) for prompts in of_clients for number in (*range(-1, 500), 65_536, 10_000_000)
     ]
     assert len(set(starts)) == len(starts)
 

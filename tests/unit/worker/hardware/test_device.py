@@ -93,12 +93,6 @@ def test_without_a_runtime_nothing_of_it_is_offered_and_the_extra_is_named(here:
     assert "[onnx]" in next(offer.why for offer in offers(bare) if offer.capability == "cpu.onnx")
 
 
-def test_what_has_no_engine_yet_is_said_and_not_offered(here: Hardware) -> None:
-    answers = {offer.capability: offer for offer in offers(here)}
-    assert not answers["service.triton"].offered
-    assert "no engine" in answers["service.triton"].why
-
-
 def test_a_device_measures_itself_where_the_libraries_are(here: Hardware) -> None:
     answers = {offer.capability: offer for offer in offers(here)}
     assert answers["hardware.cpu"].offered

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.reports.outcomes.cells import cells_of_samplers
 from orchestrator.reports.rows import csv_row
 from shared.engine_options import EngineOptions
 from shared.figures import Figure
@@ -126,5 +127,6 @@ def test_energy_is_that_of_the_plain_calls_for_each_of_their_tokens(tmp_path: Pa
     energy = Figure.of(ENERGY, FIGURES[ENERGY], 6.0, n=7, repeats=(5.0, 7.0))
     token = per_token([energy], tokens=3 * 5)
     assert (token.value, token.repeats, token.n) == (0.4, (5 / 15, 7 / 15), 105)
+    assert cells_of_samplers([token]) == {"EnergyJPerToken": 0.4}
     nothing = per_token([Figure.of(ENERGY, FIGURES[ENERGY], missing="no counter")], tokens=15)
     assert (nothing.value, nothing.missing) == (None, "no counter")

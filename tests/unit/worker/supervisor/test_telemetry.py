@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,11 @@ def options(folder: Path, **fake: Any) -> TelemetryOptions:
     (folder / "fake-sampler.json").write_text(json.dumps(fake))
     (folder / "proc").symlink_to("/proc")
     return TelemetryOptions(samplers=("processes", "fake"), root=str(folder), idle_s=0.0)
+
+
+def grandchildren() -> list[psutil.Process]:
+    """Return the processes that guards have started. Other children of this process, such as servers of other tests, do not matter."""
+    return [grandchild for child in psutil.Process().children() for grandchild in child.children()]
 
 
 def told(outcome: Outcome) -> Beside:
@@ -127,8 +131,7 @@ def test_a_sampling_process_that_dies_or_hangs_costs_telemetry_and_not_the_measu
 
     def hurt(stage: str, _progress: float | None) -> None:
         if stage.endswith("repeat 2 of 2: measuring"):
-            (guard,) = psutil.Process(os.getpid()).children()
-            for child in guard.children():
+            for child in grandchildren():
                 if samples(child.pid):
                     child.send_signal(number)
 
@@ -155,8 +158,7 @@ def test_turned_off_it_starts_nothing_and_says_so(tmp_path: Path) -> None:
 
     def count(stage: str, _progress: float | None) -> None:
         if stage.endswith("measuring"):
-            (guard,) = psutil.Process(os.getpid()).children()
-            seen.append(sum(samples(child.pid) for child in guard.children()))
+            seen.append(sum(samples(child.pid) for child in grandchildren()))
 
     with supervisor(tmp_path, telemetry=TelemetryOptions(hz=0)) as made:
         outcome = made.run(assignment(schedule(tmp_path, calls_s=[0.001])), count)
