@@ -43,11 +43,15 @@ class Model:
 
 @dataclass
 class TritonDouble:
-    """Holds the models, what was asked, and what was counted. `ready` is what the health check says; `busy` refuses requests."""
+    """Holds the models, what was asked, and what was counted. `ready` is what the health check says; `busy` refuses requests.
+
+    Without `tells` it has no statistics, as other servers of KServe v2.
+    """
 
     models: list[Model] = field(default_factory=lambda: [Model()])
     ready: bool = True
     busy: bool = False
+    tells: bool = True
     inferences: int = 0
     shapes: list[list[int]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -71,6 +75,8 @@ class TritonDouble:
             del parts[1:3]
         if parts[1:] == ["infer"]:
             return self._infer(model, headers, body)
+        if parts[1:] == ["stats"] and not self.tells:
+            return 404, {"error": "Not Found"}
         if parts[1:] == ["stats"]:
             return 200, self._statistics([model])
         return 200, {"name": model.name, "max_batch_size": model.max_batch_size} if parts[1:] == ["config"] else model.metadata()

@@ -11,11 +11,13 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col
 
+from orchestrator.domain.events import EventKind
 from orchestrator.operations.artifacts import place_of
 from orchestrator.operations.context import Context
 from orchestrator.operations.figures import figure_rows
@@ -26,7 +28,7 @@ from orchestrator.scoring import run
 from orchestrator.scoring.figures import figures_of, reasons
 from orchestrator.scoring.process import UNSCORED
 from orchestrator.scoring.run import Scored
-from orchestrator.store import campaigns, figures, results
+from orchestrator.store import campaigns, figures, jobs, results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, lock_jobs
 from orchestrator.store.tables import Campaign, FigureRow, Job, ResultRow
@@ -42,6 +44,7 @@ from shared.written_texts import outputs_in
 log = logging.getLogger(__name__)
 
 SCORES, DUE = "scores", "due"  # the key of an outcome's detail, and the key in it that says that they shall be made again
+ANSWERS_WAIT = timedelta(minutes=2)  # a worker sends a file that is missing again after 30 s, and then after 60 s
 MOST_REASONS = 10  # why documents were not scored, in a result; `outputs.jsonl` has the reason of each
 
 
@@ -81,7 +84,7 @@ def score_ended(ctx: Context, stopped: Callable[[], bool] = lambda: False) -> in
         if campaign_id in ctx.unjudged:
             continue
         try:
-            jobs = [_score(ctx, due, stopped) for due in _due(ctx, campaign_id)]
+            judged = [due for due in _due(ctx, campaign_id) if _score(ctx, due, stopped)]
         except run.Stopped:
             return done
         except Unavailable:
@@ -93,9 +96,9 @@ def score_ended(ctx: Context, stopped: Callable[[], bool] = lambda: False) -> in
             ctx.unjudged.add(campaign_id)
             done += 1
         else:
-            done += bool(jobs)
-            if jobs:
-                log.info("%s: the answers of %d jobs are judged", campaign_id, len(jobs))
+            done += bool(judged)
+            if judged:
+                log.info("%s: the answers of %d jobs are judged", campaign_id, len(judged))
     return done
 
 
@@ -174,20 +177,31 @@ def _waits(outcome: Mapping[str, Any]) -> bool:
     return not isinstance(scores, Mapping) or bool(scores.get(DUE))
 
 
-def _score(ctx: Context, due: _Due, stopped: Callable[[], bool]) -> str:
-    """Judge the answers of one job, and write what the scorers say. Return the job's id."""
+def _score(ctx: Context, due: _Due, stopped: Callable[[], bool]) -> bool:
+    """Judge the answers of one job, and write what the scorers say. Return False if its answers may still come."""
     file = place_of(ctx, due.job_id, OUTPUTS)
+    lost, outputs = "", list[dict[str, Any]]()
     try:
-        outputs: list[dict[str, Any]] = outputs_in(file.read_bytes())
-        lost = ""
+        outputs = outputs_in(file.read_bytes())
     except FileNotFoundError:
-        outputs, lost = [], f"{file.name} is not in the folder of the campaign"
+        if _may_come(ctx, due.job_id):
+            return False
+        lost = f"{file.name} is not in the folder of the campaign; `fleetmark score` judges it when it is there"
     except ValueError as error:
-        outputs, lost = [], f"{file.name} in the folder of the campaign cannot be read: {error}"
+        lost = f"{file.name} in the folder of the campaign cannot be read: {error}"
     scored = {name: _judged(name, outputs, lost, stopped) for name in due.scorers}
     _write_scores(ctx, due.job_id, scored, len(outputs))
     ctx.store.transact(lambda session: _keep(session, ctx, due.job_id, scored))
-    return due.job_id
+    return True
+
+
+def _may_come(ctx: Context, job_id: str) -> bool:
+    """Return whether the answers of a job may still come: a result is recorded before its files are in their places."""
+    with ctx.store.read() as session:
+        known = results.get(session, job_id)
+        if known is None or ctx.clock.now() - known.recorded_at > ANSWERS_WAIT:
+            return False
+        return all(event.attempt != known.attempt for event in jobs.noted(session, [job_id], (EventKind.FILE_MISSING,)))
 
 
 def _judged(name: str, outputs: Sequence[Mapping[str, Any]], lost: str, stopped: Callable[[], bool]) -> Scored:

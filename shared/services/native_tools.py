@@ -72,6 +72,7 @@ TOOLS: Mapping[str, NativeTool] = {
             install="apt-get install postgresql-contrib",
             definitions=(
                 "its latency is the time of one execution of its script, with the draw of the key and the parsing of the answer in it",
+                "each of its clients sends equally many requests, so a number of requests is rounded to a multiple of the clients",
                 "it stamps in whole microseconds of the wall clock, and does not tell when the first byte arrives",
                 "a rate is a Poisson process in it; its own latency then counts from the scheduled moment, which we take apart again",
                 "a client whose statement fails ends, so its failures are not requests that failed but clients that are missing",

@@ -193,7 +193,7 @@ def test_a_server_that_dies_in_the_middle_leaves_a_partial_result_that_says_so(t
     assert outcome is not None
     assert outcome.detail["partial"]
     assert outcome.detail["client_processes"]["gave_up"][0].startswith("no connection could be opened for 0.5 s")
-    assert outcome.detail["left_behind"][0].startswith("what the clients had made in the service could not be removed")
+    assert outcome.detail["left_behind"][0].startswith("what was made in the service could not be removed")
     assert outcome.detail["failures"]["kinds"]["closed"] >= 2  # one for each connection, and for each that a dying server still accepts
     assert outcome.figures[0].value > 0  # type: ignore[operator]
 

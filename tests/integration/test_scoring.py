@@ -24,6 +24,7 @@ from orchestrator.scoring import run
 from orchestrator.scoring.process import answer
 from orchestrator.scoring.run import Scored
 from orchestrator.store import results
+from shared.clock import FakeClock
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.figures import Figure, Outcome
 from shared.ids import job_id
@@ -154,10 +155,31 @@ def _rouge1(api: httpx.Client, campaign: str) -> float:
     return float(row["Rouge1"])
 
 
-def test_lost_answers_are_a_reason_and_the_files_of_the_campaign_are_written(ctx: Context) -> None:
+def test_answers_that_come_after_their_result_was_recorded_are_waited_for(ctx: Context) -> None:
+    campaign = campaign_of(ctx)
+    (file,) = (ctx.settings.outputs_dir / campaign / "outputs").iterdir()
+    aside = file.rename(file.with_suffix(".not-yet"))
+    assert (score_ended(ctx), finish_ended(ctx)) == (0, 0), "the files are put into their places after the result is recorded"
+    assert scores_are_due(ctx, campaign)
+    aside.rename(file)
+    finished(ctx)
+    figure = json.loads((ctx.settings.outputs_dir / campaign / "summary.json").read_text())["jobs"][0]["figures"]["rouge1"]
+    assert figure["value"] == pytest.approx(by_hand("rouge1"))
+
+
+def test_answers_that_were_given_up_are_not_waited_for(ctx: Context) -> None:
+    campaign = submit_recipe(ctx, parse_recipe(RECIPE)).campaign.id
+    report = measured(job_id(campaign, 1), ANSWERS)
+    wrong = report.artifacts["outputs.jsonl"].model_copy(update={"sha256": "0" * 64})
+    record(ctx, [report.model_copy(update={"artifacts": report.artifacts | {"outputs.jsonl": wrong}})])
+    finished(ctx)
+
+
+def test_lost_answers_are_a_reason_and_the_files_of_the_campaign_are_written(ctx: Context, clock: FakeClock) -> None:
     campaign = campaign_of(ctx)
     for file in (ctx.settings.outputs_dir / campaign / "outputs").iterdir():
         file.unlink()
+    clock.advance(121)
     finished(ctx)
     figure = json.loads((ctx.settings.outputs_dir / campaign / "summary.json").read_text())["jobs"][0]["figures"]["rouge1"]
     assert figure["value"] is None

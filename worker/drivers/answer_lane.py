@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Protocol
 
-from shared.request_records import ERROR, STATUS, SUCCESS, TOO_MANY, WRONG
-from worker.drivers.http_lane import HttpLane
+from shared.request_records import ERROR, SUCCESS
+from worker.drivers.http_lane import HttpLane, judged
 
 if TYPE_CHECKING:
     from worker.drivers.answer_file import AnswerFile
@@ -72,10 +72,9 @@ class AnswerLane(HttpLane):
     def judge(self, operation: int, status: int) -> int:
         del operation
         body = b"".join(self._pieces)
-        failure = SUCCESS
-        if status != 200:
+        failure = judged(status)
+        if failure != SUCCESS:
             self._asker.refused(status, self._headers, body)
-            failure = TOO_MANY if status == 429 else STATUS if status >= 400 else WRONG
         elif b'"error"' in body or b"event: error" in body:
             failure = self._asker.failure_in(body)  # seldom, so that reading it now costs little
         self._write_down(body, status, failure)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Protocol
 
-from shared.request_records import STATUS, SUCCESS, TOO_MANY, WRONG
 from worker.drivers.http_lane import HttpLane
 
 if TYPE_CHECKING:
@@ -29,15 +28,6 @@ class Exchanger(Protocol):
             length: The value of `Content-Length`, if the answer has one.
             body: The whole body in a `KeepingLane`. In another lane, the last bytes that arrived, which may begin in the head.
         """
-
-
-def judged(status: int, expected: Sequence[int]) -> int:
-    """Return the failure that a status means, or success."""
-    if status in expected:
-        return SUCCESS
-    if status == 429:
-        return TOO_MANY
-    return STATUS if status >= 400 else WRONG
 
 
 class ExchangeLane(HttpLane):

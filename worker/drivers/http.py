@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from shared.errors import EngineUnavailable, ModelInvalid
-from shared.request_records import STATUS, SUCCESS, TOO_MANY, WRONG
+from shared.request_records import STATUS, SUCCESS, WRONG
 from worker.drivers.http_address import PATIENCE_S, HttpAddress
-from worker.drivers.http_lane import HttpLane
+from worker.drivers.http_lane import HttpLane, judged
 
 if TYPE_CHECKING:
     from worker.drivers.base import Lane, Sink, Work
@@ -37,7 +37,7 @@ class RequestLane(HttpLane):
 
     def judge(self, operation: int, status: int) -> int:
         del operation
-        return self._driver.judge(status)
+        return judged(status, (self._driver.expected,))
 
 
 class BodyLane(RequestLane):
@@ -70,7 +70,7 @@ class HttpDriver:
         method = str(settings["method"]).upper()
         self.operations: tuple[str, ...] = (method.lower(),)
         self.without_body = method == "HEAD"
-        self._expected = int(settings["expect_status"])
+        self.expected = int(settings["expect_status"])
         self.wanted = str(settings["expect_body"]).encode()
         """What the body of each answer must hold. Empty if nothing is expected of it."""
         if self.wanted and self.without_body:
@@ -83,13 +83,6 @@ class HttpDriver:
         self.opened = 0
         self.said = ""
 
-    def judge(self, status: int) -> int:
-        if status == self._expected:
-            return SUCCESS
-        if status == 429:
-            return TOO_MANY
-        return STATUS if status >= 400 else WRONG
-
     def begin(self, weights: Mapping[str, float], seed: str) -> None:
         """Do nothing: every request is the same."""
 
@@ -101,7 +94,7 @@ class HttpDriver:
         lane.send(0, 0)
         status, failure = await asyncio.wait_for(answered, PATIENCE_S)
         lane.close()
-        if failure == WRONG and status == self._expected:
+        if failure == WRONG and status == self.expected:
             raise EngineUnavailable(
                 f"{self._address.place} answers with {self.said}; check the path, the body of the request and client.settings.expect_body"
             )
@@ -109,7 +102,7 @@ class HttpDriver:
             raise EngineUnavailable(f"{self._address.place} does not answer a request with HTTP")
         if failure:
             raise EngineUnavailable(
-                f"{self._address.place} answers with status {status}, and client.settings.expect_status is {self._expected}; "
+                f"{self._address.place} answers with status {status}, and client.settings.expect_status is {self.expected}; "
                 "check the path, the method and the key, or write the status that you expect"
             )
         return {"status": status}

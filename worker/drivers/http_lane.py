@@ -7,16 +7,26 @@ piece of a body, chunks already joined to the bytes that they stand for.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 import httptools
 
-from shared.request_records import CLOSED, WRONG
+from shared.request_records import CLOSED, STATUS, SUCCESS, TOO_MANY, WRONG
 from worker.drivers.wire import WireLane
 
 if TYPE_CHECKING:
     from worker.drivers.base import Sink
+
+
+def judged(status: int, expected: Sequence[int] = (200,)) -> int:
+    """Return the failure that a status means, or success."""
+    if status in expected:
+        return SUCCESS
+    if status == 429:
+        return TOO_MANY
+    return STATUS if status >= 400 else WRONG
 
 
 class HttpLane(WireLane):

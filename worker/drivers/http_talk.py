@@ -112,7 +112,7 @@ class HttpTalk(asyncio.Protocol):
         if status < 200 or self._answer is None or self._answer.done():
             return  # 1xx says that the answer is still to come
         if not self._parser.should_keep_alive() and self._transport is not None:
-            self._transport.close()
+            self._transport.abort()  # a farewell of TLS would end in the middle of the next connection
         self._answer.set_result(Answer(status, self._headers, bytes(self._body)))
 
 

@@ -17,8 +17,9 @@ import httptools
 from shared.clock import SystemClock
 from shared.errors import ModelInvalid
 from shared.request_records import SUCCESS, WRONG
-from worker.drivers.exchange import ExchangeLane, judged
+from worker.drivers.exchange import ExchangeLane
 from worker.drivers.http_address import HttpAddress
+from worker.drivers.http_lane import judged
 from worker.drivers.http_talk import connect
 from worker.drivers.population import ranks
 from worker.drivers.s3_bucket import PREFIX, Bucket, block, content, error_in, path_of

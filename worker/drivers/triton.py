@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from shared.errors import EngineUnavailable, ModelInvalid
-from shared.request_records import STATUS, SUCCESS, TOO_MANY, WRONG
 from worker.drivers.http_address import HttpAddress
-from worker.drivers.http_lane import HttpLane
+from worker.drivers.http_lane import HttpLane, judged
 from worker.drivers.tensors import Tensor, body_of, tensors_of
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ class TritonLane(HttpLane):
 
     def judge(self, operation: int, status: int) -> int:
         del operation
-        if status == 200:
-            return SUCCESS
-        return TOO_MANY if status == 429 else STATUS if status >= 400 else WRONG
+        return judged(status)
 
 
 class TritonDriver:

@@ -18,8 +18,9 @@ import numpy as np
 
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import SUCCESS, WRONG
-from worker.drivers.exchange import KeepingLane, judged
+from worker.drivers.exchange import KeepingLane
 from worker.drivers.http_address import Answer, HttpAddress
+from worker.drivers.http_lane import judged
 from worker.drivers.http_talk import HttpTalk, connect
 from worker.drivers.index_wait import wait_for_index
 from worker.drivers.recall import hits

@@ -7,19 +7,16 @@
 
 from __future__ import annotations
 
-import gc
 import random
-import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shared.errors import ModelInvalid
+from worker.generators.alternation import WARMUPS, alternate, warm_up
 from worker.generators.base import Batch, Clock, Generator
 
-BLOCK = 5  # calls of one pass that follow each other
-WARMUPS = 3  # whole calls of each shape: the second is still slower than the third where graphs are captured
 MAX_PROMPT_TOKENS = 4_000_000  # of all prompts of a process together; further calls use the same prompts again
 
 
@@ -82,42 +79,22 @@ class Passes:
         self.stamps = Stamps()
 
     def warm_up(self, min_calls: int, min_s: float, max_s: float) -> None:
-        """Make at least `WARMUPS` calls of each shape, then go on until `min_calls` and `min_s` are reached. Stop after `max_s`."""
-        clock, taken = self._clock, self.stamps.warmup
-        begin = clock()
-        enough, most = begin + int(min_s * 1e9), begin + int(max_s * 1e9)
-        while len(taken) < WARMUPS or ((len(taken) < min_calls or clock() < enough) and clock() < most):
-            number = len(taken)
-            if number % 2 == 0:
-                duration, times = self._streamed_call(number)
-                self.stamps.first_token = self.stamps.first_token or times[0]
-            else:
-                duration = self._plain_call(number, self._shape.output_tokens)
-            taken.append(duration)
+        """Make whole calls, streamed and plain ones in turns (see `alternation.warm_up`), then calls with one new token."""
+        warm_up(self._warm_up_call, self.stamps.warmup, self._clock, min_calls=min_calls, min_s=min_s, max_s=max_s)
         for number in range(WARMUPS):
             self.stamps.warmup_prefill.append(self._plain_call(number, 1))
 
+    def _warm_up_call(self, number: int) -> int:
+        if number % 2:
+            return self._plain_call(number, self._shape.output_tokens)
+        duration, times = self._streamed_call(number)
+        self.stamps.first_token = self.stamps.first_token or times[0]
+        return duration
+
     def measure(self) -> None:
-        """Make the measured calls with the garbage collector off. `blocks` counts from here, so call it when the phase was announced."""
-        requests, announced, compiled = self._shape.requests, self._clock(), self._generator.compiled().times
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        try:
-            cpu, begin = time.process_time_ns(), self._clock()
-            for block, start in enumerate(range(0, requests, BLOCK)):
-                numbers = range(start, min(requests, start + BLOCK))
-                passes: Sequence[Callable[[range], None]] = (self._streamed_block, self.plain_block, self._prefill_block)
-                for one in passes if block % 2 == 0 else reversed(passes):
-                    started = self._clock()
-                    one(numbers)
-                    if one == self.plain_block:
-                        self.stamps.blocks.extend((started - announced, self._clock() - started))
-            self.stamps.wall_ns, self.stamps.cpu_ns = self._clock() - begin, time.process_time_ns() - cpu
-        finally:
-            gc.enable()
-            gc.unfreeze()
-        self.stamps.compilations = self._generator.compiled().times - compiled
+        """Make the measured calls. `blocks` counts from here, so call it when the phase was announced."""
+        passes = (self._streamed_block, self.plain_block, self._prefill_block)
+        alternate(self._shape.requests, passes, self.plain_block, self.stamps, self._generator, self._clock)
 
     def _streamed_block(self, numbers: range) -> None:
         for number in numbers:

@@ -10,15 +10,13 @@ There is no pass of calls with one new token: what a prompt costs is in the time
 
 from __future__ import annotations
 
-import gc
-import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared.errors import ModelInvalid
+from worker.generators.alternation import alternate, warm_up
 from worker.generators.base import Clock, Ending, Generator, Written
-from worker.generators.passes import BLOCK, WARMUPS
 
 
 @dataclass
@@ -59,40 +57,21 @@ class TaskPasses:
         self.written: dict[int, Written] = {}  # by the number of the document, of the plain pass
 
     def warm_up(self, min_calls: int, min_s: float, max_s: float) -> None:
-        """Make at least `WARMUPS` calls, then go on until `min_calls` and `min_s` are reached. Stop after `max_s`."""
-        clock, taken = self._clock, self.stamps.warmup
-        begin = clock()
-        enough, most = begin + int(min_s * 1e9), begin + int(max_s * 1e9)
-        while len(taken) < WARMUPS or ((len(taken) < min_calls or clock() < enough) and clock() < most):
-            number = len(taken)
-            if number % 2 == 0:
-                duration, times = self._streamed_call(number % self._documents)
-                self.stamps.first_token = self.stamps.first_token or times[0]
-            else:
-                duration, _ = self._plain_call(number % self._documents)
-            taken.append(duration)
+        """Make streamed and plain calls in turns; see `alternation.warm_up`."""
+        warm_up(self._warm_up_call, self.stamps.warmup, self._clock, min_calls=min_calls, min_s=min_s, max_s=max_s)
+
+    def _warm_up_call(self, number: int) -> int:
+        document = number % self._documents
+        if number % 2:
+            return self._plain_call(document)[0]
+        duration, times = self._streamed_call(document)
+        self.stamps.first_token = self.stamps.first_token or times[0]
+        return duration
 
     def measure(self) -> None:
-        """Make the measured calls with the garbage collector off. `blocks` counts from here, so call it when the phase was announced."""
-        announced, compiled = self._clock(), self._generator.compiled().times
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        try:
-            cpu, begin = time.process_time_ns(), self._clock()
-            for block, start in enumerate(range(0, self._documents, BLOCK)):
-                numbers = range(start, min(self._documents, start + BLOCK))
-                passes = (self._streamed_block, self._plain_block)
-                for one in passes if block % 2 == 0 else reversed(passes):
-                    started = self._clock()
-                    one(numbers)
-                    if one == self._plain_block:
-                        self.stamps.blocks.extend((started - announced, self._clock() - started))
-            self.stamps.wall_ns, self.stamps.cpu_ns = self._clock() - begin, time.process_time_ns() - cpu
-        finally:
-            gc.enable()
-            gc.unfreeze()
-        self.stamps.compilations = self._generator.compiled().times - compiled
+        """Make the measured calls. `blocks` counts from here, so call it when the phase was announced."""
+        passes = (self._streamed_block, self._plain_block)
+        alternate(self._documents, passes, self._plain_block, self.stamps, self._generator, self._clock)
 
     def _streamed_block(self, numbers: Sequence[int]) -> None:
         for number in numbers:

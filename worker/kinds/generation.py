@@ -16,9 +16,10 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from shared.series import TIMED_SPANS, Phase, Record, Series
+from worker.generators.alternation import BLOCK
 from worker.generators.base import COMPILE, Clock, Generator, Settings
 from worker.generators.calls import FIRST_TOKEN, PEAK_GPU, STAGES, PromptCalls, TaskCalls, calls_of
-from worker.generators.passes import BLOCK, Stamps
+from worker.generators.passes import Stamps
 from worker.generators.registry import check_settings, resolve
 from worker.generators.snapshot import SAID_RANDOM
 from worker.generators.task_passes import TaskStamps

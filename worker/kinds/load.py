@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from shared.errors import DeviceFailed, JobCancelled, JobError, ModelInvalid
+from shared.errors import JobCancelled, JobError
 from shared.masking import without_logins
 from shared.series import Phase, Record, Series
-from worker.drivers.registry import DRIVERS, DriverEntry, credentials, driver_of, fills_of
+from worker.drivers.registry import DRIVERS, DriverEntry, driver_of, fills_of
 from worker.kinds.base import Derived, Repeat
-from worker.load.arrivals import CLOSED_PATTERNS, Shape, expected, seed_text
+from worker.load.arrivals import CLOSED_PATTERNS, expected
 from worker.load.ceiling import check_rate, measure_ceiling
 from worker.load.clients import Clients, PhaseRun
 from worker.load.plan import ClientPlan, PhasePlan
+from worker.load.planning import in_flight, plans_of
+from worker.load.request_file import write_requests
 from worker.measured.request import Announce, RunRequest
 from worker.tools.measured import measured_of, record_of, tool_of
 
@@ -68,10 +69,11 @@ class LoadMeasure:
                     announce("warming up")
                     self._count(clients, driver, counted)
                     cut_short = self._run_phases(clients, plans[0].phases, runs, announce)
-                    self._count(clients, driver, counted)
+                    with contextlib.suppress(JobError):  # what was measured is kept; a result of which it is a part says why it ended
+                        self._count(clients, driver, counted)
                     findings = self._findings(clients, driver, announce)
             finally:
-                left_behind = self._clean(clients)
+                left_behind = clients.clean_or_say()
         if not runs and not request.load_only:
             raise JobCancelled(cut_short)
         facts = self._facts(request, clients, runs, prepared, ceiling)
@@ -118,17 +120,8 @@ class LoadMeasure:
 
     def _count(self, clients: Clients, driver: str, counted: list[dict[str, float]]) -> None:
         """Add what the service has counted itself until now, if it tells. A service that does not costs those figures alone."""
-        if DRIVERS.get(driver, DriverEntry("")).counts:
-            with contextlib.suppress(JobError):
-                counted.append(clients.counted())
-
-    def _clean(self, clients: Clients) -> str:
-        """Remove what the clients have made in the service. Returns why it is still there, because that costs no measurement."""
-        try:
-            clients.clean()
-        except JobError as error:
-            return f"what the clients had made in the service could not be removed: {error.detail}"
-        return ""
+        if DRIVERS.get(driver, DriverEntry("")).counts and (told := clients.counted()) is not None:
+            counted.append(told)
 
     def _ceiling(self, request: RunRequest, plans: Sequence[ClientPlan], driver: str, announce: Announce) -> float | None:
         """Return the ceiling of these clients. It is measured once in a job, by its first repeat."""
@@ -263,65 +256,6 @@ def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
     return Derived(in_words, outcome=outcome, files={NAME: write_requests(folder / NAME, known, phases, spec["service"]["type"])})
 
 
-def in_flight(spec: Mapping[str, Any]) -> int:
-    """Return how many requests each client process keeps in flight."""
-    if spec["load"]["pattern"] == "single_stream":
-        return 1
-    if spec["load"]["pattern"] == "multi_stream":
-        return int(spec["load"]["per_query"])
-    return int(spec["concurrent_clients"])
-
-
-def plans_of(request: RunRequest, driver: str, folder: str) -> list[ClientPlan]:
-    """Return what each client process does.
-
-    Raises:
-        ModelInvalid: Two settings do not go together.
-    """
-    spec = request.spec
-    settings, load = spec["client"]["settings"], spec["load"]
-    point = json.dumps({name: value for name, value in spec.items() if name != "slo"}, sort_keys=True)
-    closed = load["pattern"] in CLOSED_PATTERNS
-    if not closed and int(settings.get("pipeline") or 1) > 1:
-        asked = f"client.settings.pipeline is {settings['pipeline']} and load.pattern is {load['pattern']}"
-        raise ModelInvalid(f"{asked}: requests with a schedule are sent one by one; write a pipeline of 1, or a closed loop")
-    schedule = seed_text(load["seed"], point, request.repeat)
-    # A ramp and a trace say what is sent from the first moment on, so nothing is sent before.
-    lead_s = 0.0 if load["pattern"] in ("ramp", "trace") else request.warmup_min_s + load["ramp_up_s"]
-    phases, fills, warmed = [], fills_of(driver), False
-    for number, phase in enumerate(spec["phases"]):
-        if phase["name"] in fills:
-            phases.append(PhasePlan(phase["name"], phase["operations"], Shape(), phase["count"], phase["duration_s"]))
-            continue
-        shape = Shape(
-            pattern=load["pattern"],
-            rate=load["rate"] or 0.0,
-            rate_from=load["rate_from"] or 0.0,
-            ramp_s=phase["duration_s"] or 0.0,
-            burstiness=load["burstiness"],
-            trace_s=tuple(load["trace_s"] or ()),
-            seed=f"{schedule}/{number}",
-        )
-        lead, warmed = 0.0 if warmed else lead_s, True
-        phases.append(PhasePlan(phase["name"], phase["operations"], shape, phase["count"], phase["duration_s"], lead))
-    return [
-        ClientPlan(
-            driver=driver,
-            address=request.address,
-            settings=settings,
-            phases=tuple(phases),
-            concurrent=in_flight(spec),
-            client=client,
-            clients=spec["num_clients"],
-            seed=seed_text(load["seed"], point, request.repeat, client),
-            timeout_s=spec["request_timeout_s"],
-            folder=folder,
-            secrets=credentials(driver, os.environ),  # noqa: TID251 - keys are in the worker's environment, and nowhere else
-        )
-        for client in range(spec["num_clients"])
-    ]
-
-
 def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measured]:
     """Return the phases of one repeat. Their records are read when they are needed."""
     from worker.load.phases import Measured
@@ -343,51 +277,3 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
 
 def _window_s(asked_s: float | None, ended_early_s: float | None) -> float | None:
     return min(one for one in (asked_s, ended_early_s) if one is not None) if asked_s is not None or ended_early_s is not None else None
-
-
-def write_requests(
-    target: Path,
-    known: Sequence[Mapping[str, Any]],
-    repeats: Sequence[Sequence[Measured]],
-    service_type: str,
-    facts: Mapping[str, Mapping[str, float]] | None = None,
-) -> Path:
-    """Write the artifact that holds every record of a job, and return its path.
-
-    Args:
-        facts: What else is known of each request, by its operation.
-
-    Raises:
-        DeviceFailed: The disk is full.
-    """
-    from shared.request_records import RECORD, Header, Part
-    from worker.load.records import RecordFile
-    from worker.load.tokens import sections_of
-
-    parts, files = [], []
-    for repeat, (one, phases) in enumerate(zip(known, repeats, strict=True)):
-        for run, measured in zip(one["runs"], phases, strict=True):
-            window = (0, round(measured.window_s() * 1e9))
-            for client, path in run["files"].items():
-                parts.append(Part(repeat, run["phase"], int(client), run["counts"][client], run["began_at"], window))
-                files.append(RecordFile(Path(path), run["counts"][client]))
-    sections, more = sections_of(files)
-    try:
-        with target.open("wb") as file:
-            file.write(Header(service_type, tuple(known[0]["operations"]), tuple(parts), sections=sections, more=facts or {}).to_line())
-            for each in files:
-                with each.path.open("rb") as records:
-                    copy_bytes(records, file, each.count * RECORD.size)
-            for source, size in more:
-                with source() as content:
-                    copy_bytes(content, file, size)
-    except OSError as error:
-        raise DeviceFailed(f"the records of the requests could not be written: {error}; free some space on this device") from error
-    return target
-
-
-def copy_bytes(source: IO[bytes], target: IO[bytes], size: int) -> None:
-    """Copy the next bytes of a file in pieces."""
-    while size > 0 and (piece := source.read(min(size, 2**20))):
-        target.write(piece)
-        size -= len(piece)

@@ -32,7 +32,10 @@ class ContainerLauncher:
             words=command_line(engine, str(own["image"]), name, service, settings, place),
             folder=str(place.folder),
             log=str(place.folder / LOG),
-            environment=without_credentials(os.environ),  # noqa: TID251 - what any program inherits
+            environment={
+                **without_credentials(os.environ),  # noqa: TID251 - what any program inherits
+                **variables(engine, service, settings, place),
+            },
             stop_signal=signal.SIGTERM,
             grace_s=GRACE_S,
             after=removal(engine, name),
@@ -62,19 +65,34 @@ def find_engine() -> str:
 def command_line(engine: str, image: str, name: str, service: Service, settings: Mapping[str, Any], place: Place) -> list[str]:
     """Return the command that runs a server in the foreground. Its port is open on 127.0.0.1 only where the engine can do that.
 
-    Apptainer has no network of its own for a container, so the server listens on all addresses of the device.
+    Apptainer has no network of its own for a container, so the server listens on all addresses of the device. The values of the server's
+    variables are not in the command, because every user of the device can read it; see `variables`.
     """
     made = service.container(settings, place.port, place.connections)
-    if Path(engine).name in ("docker", "podman"):
-        variables = [word for key, value in made.environment.items() for word in ("--env", f"{key}={value}")]
+    if _is_of_docker(engine):
+        named = [word for key in made.environment for word in ("--env", key)]
         port = f"{LOOPBACK}:{place.port}:{place.port}"
-        return [engine, "run", "--rm", "--name", name, "--publish", port, *variables, image, *made.arguments]
-    variables = [word for key, value in made.environment.items() for word in ("--env", f"{key}={value}")]
+        return [engine, "run", "--rm", "--name", name, "--publish", port, *named, image, *made.arguments]
     whole = image if "://" in image or image.endswith(".sif") else f"docker://{image}"
     bind = ["--bind", f"{place.folder}:{made.data}"]
-    return [engine, "run", "--containall", "--writable-tmpfs", *bind, *variables, whole, *made.arguments]
+    return [engine, "run", "--containall", "--writable-tmpfs", *bind, whole, *made.arguments]
+
+
+def variables(engine: str, service: Service, settings: Mapping[str, Any], place: Place) -> dict[str, str]:
+    """Return the variables with which the engine is started, so that the server in the container has its own: its password is among them.
+
+    Docker and podman hand on those that the command names. Apptainer and singularity hand on those with a prefix of theirs.
+    """
+    made = service.container(settings, place.port, place.connections).environment
+    if _is_of_docker(engine):
+        return dict(made)
+    return {f"{Path(engine).name.upper()}ENV_{key}": value for key, value in made.items()}
+
+
+def _is_of_docker(engine: str) -> bool:
+    return Path(engine).name in ("docker", "podman")
 
 
 def removal(engine: str, name: str) -> list[str]:
     """Return the command that removes the container if it still exists, because its engine keeps it in a process of its own."""
-    return [engine, "rm", "--force", "--volumes", name] if Path(engine).name in ("docker", "podman") else []
+    return [engine, "rm", "--force", "--volumes", name] if _is_of_docker(engine) else []

@@ -6,7 +6,7 @@ It reads commands as lines of JSON from stdin, and answers each with one line of
     {"do": "prepare"}                                 -> {"prepared": {…}}
     {"do": "ready", "phase": 0}                       -> {"opened": 8}, once every connection is open
     {"do": "run", "phase": 0, "begin_ns": 1234}       -> {"count": 1000, …}, once the phase has ended
-    {"do": "count"}                                   -> {"counted": {…}}, what the service has counted itself
+    {"do": "count"}                                   -> {"counted": {…}}, what the service has counted itself; null if it does not tell
     {"do": "stop"}                                    -> no answer of its own: the phase that runs ends early, and answers
     {"do": "findings"}                                -> {"findings": {…}}, once the answers were compared with known ones
     {"do": "clean"}                                   -> {}
@@ -66,11 +66,18 @@ class Client:
         if command["do"] == "run":
             return await self._run(command["begin_ns"])
         if command["do"] == "count":
-            return {"counted": await self._reached(cast("Counter", self._driver).counted())}
+            return await self._counted()
         if command["do"] == "findings":
             return {"findings": self._searcher.findings() if self._searcher is not None else {}}
         await self._reached(self._driver.clean())
         return {}
+
+    async def _counted(self) -> dict[str, Any]:
+        """Return what the service has counted itself. One that does not tell costs those figures, and not this process."""
+        try:
+            return {"counted": await self._reached(cast("Counter", self._driver).counted())}
+        except JobError:
+            return {"counted": None}
 
     def stop(self) -> None:
         """End the phase that runs, if one does."""

@@ -40,7 +40,7 @@ class PhaseRun:
 
     Attributes:
         began_at: When the measured window began, in seconds since 1970.
-        files: The records of each client process that lives, by its index.
+        files: The records of each client process, by its index. One that died has left those that it had written.
         counts: How many records each has.
         facts: What each process reports, by its index.
         died: Why processes died, by their index.
@@ -108,16 +108,16 @@ class Clients:
         prepared: dict[str, Any] = self._answers([self._plans[0].client])[self._plans[0].client]["prepared"]
         return prepared
 
-    def counted(self) -> dict[str, float]:
-        """Return what the service has counted itself until now. It is asked by a process that still lives.
+    def counted(self) -> dict[str, float] | None:
+        """Return what the service has counted itself until now, or None if it does not tell. It is asked by a process that still lives.
 
         Raises:
-            JobError: The service does not tell.
+            JobError: Every process has died.
             JobCancelled: The work shall end.
         """
         first = min(self.processes)
         self._tell(first, {"do": "count"})
-        told: dict[str, float] = self._answers([first])[first]["counted"]
+        told: dict[str, float] | None = self._answers([first])[first]["counted"]
         return told
 
     def clean(self) -> None:
@@ -137,6 +137,14 @@ class Clients:
                     break
                 self._line(first)
             self._answers([first], may_end=False)
+
+    def clean_or_say(self) -> str:
+        """Remove what `prepare` made. Returns why it is still there, because that costs no measurement; empty if it is removed."""
+        try:
+            self.clean()
+        except JobError as error:
+            return f"what was made in the service could not be removed: {error.detail}"
+        return ""
 
     def wait(self, seconds: float) -> None:
         """Wait while nothing is sent.

@@ -25,6 +25,8 @@ def search_figures(repeats: Sequence[Findings], size: int) -> dict[str, tuple[li
 
 def why_no_recall(findings: Findings, size: int) -> str:
     """Return why the recall of a repeat is not known, or an empty text if it is."""
+    if not findings:
+        return "the work ended before the answers were compared with an exact search"
     if unreadable := sum(each["unreadable"] for each in findings.values()):
         return f"{unreadable} answers to queries could not be read"
     if not sum(each["asked"] for each in findings.values()):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from shared.columns import Column
-from worker.samplers.base import Place, Values, Vanished
+from worker.samplers.base import Lack, Place, Values, Vanished
 
 PERIOD_S = 1.0
 TIMEOUT_S = 2.0
@@ -21,6 +21,19 @@ TIMEOUT_S = 2.0
 
 class NoAnswer(Exception):
     """Raised when a service does not tell its statistics. The message says why."""
+
+
+def lack_of(watched: PolledService) -> Lack | None:
+    """Return why a service cannot be sampled, or None if it tells its statistics."""
+    if not watched.place.service_address:
+        return Lack("no service is under load")
+    try:
+        watched.ask()
+    except NoAnswer as error:
+        return Lack(str(error))
+    finally:
+        watched.hang_up()
+    return None
 
 
 class PolledService(ABC):

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from worker.drivers.registry import credentials
 from worker.samplers.base import Lack, Place
-from worker.samplers.polled import TIMEOUT_S, NoAnswer, PolledService
+from worker.samplers.polled import TIMEOUT_S, NoAnswer, PolledService, lack_of
 
 SERVICE = "postgres"
 # The sampler's own connection is left out of what it counts.
@@ -29,16 +29,7 @@ WHERE datname = current_database()
 
 
 def lack(place: Place) -> Lack | None:
-    if not place.service_address:
-        return Lack("no service is under load")
-    watched = PostgresStatistics(place)
-    try:
-        watched.ask()
-    except NoAnswer as error:
-        return Lack(str(error))
-    finally:
-        watched.hang_up()
-    return None
+    return lack_of(PostgresStatistics(place))
 
 
 class PostgresStatistics(PolledService):

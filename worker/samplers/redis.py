@@ -10,23 +10,14 @@ from urllib.parse import unquote, urlsplit
 
 from worker.drivers.registry import credentials
 from worker.samplers.base import Lack, Place
-from worker.samplers.polled import TIMEOUT_S, NoAnswer, PolledService
+from worker.samplers.polled import TIMEOUT_S, NoAnswer, PolledService, lack_of
 
 SERVICE = "redis"
 MOST_BYTES = 2**20
 
 
 def lack(place: Place) -> Lack | None:
-    if not place.service_address:
-        return Lack("no service is under load")
-    watched = RedisInfo(place)
-    try:
-        watched.ask()
-    except NoAnswer as error:
-        return Lack(str(error))
-    finally:
-        watched.hang_up()
-    return None
+    return lack_of(RedisInfo(place))
 
 
 class RedisInfo(PolledService):

@@ -25,14 +25,14 @@ from worker.hardware.noise_probe import Measured, NoiseProbe
 from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
-from worker.kinds.registry import entry_of, model_suffixes, resolve
+from worker.kinds.registry import entry_of, resolve
 from worker.launchers.running import RunningServices
-from worker.models import FetchedModel, ModelStore
+from worker.models import ModelStore
 from worker.supervisor.deaths import without_output
 from worker.supervisor.guard_process import GuardProcess
-from worker.supervisor.heavy_work import HeavyWork
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
+from worker.supervisor.inputs import InputsOfJob
 from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
@@ -80,14 +80,23 @@ class Attempt:
         access: Access = WHITE_BOX,
     ) -> None:
         self._assignment, self._workload, self._access = assignment, assignment.workload, access
-        self._inbox, self._guard, self._models = inbox, guard, models
+        self._inbox, self._guard = inbox, guard
         self._clock, self._folder, self._on_stage, self._stopped = clock, folder, on_stage, stopped
         self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
-        self._lock, self._turn = lock, HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
+        self._turn = HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
         self.outcome: Outcome | None = None
         self._began = clock.monotonic()
         self._timings: dict[str, float] = {}
-        self._inputs: dict[str, FetchedModel] = {}  # by their roles
+        self._inputs = InputsOfJob(
+            assignment,
+            models=models,
+            lock=lock,
+            take_turn=lambda: self._turn.take(self._inbox, self._next_event, shared=True),
+            clock=clock,
+            on_stage=on_stage,
+            job_log=job_log,
+            check_stop=self._check_stop,
+        )
         self._held = ExitStack()  # what the attempt keeps until it is over: its inputs in the cache, and the folder of its records
         self._records: Path | None = None
         self._repeats: list[Repeat] = []
@@ -110,7 +119,7 @@ class Attempt:
         self._behind = 0.0
         self._processes = Processes(
             assignment,
-            self._inputs,
+            self._inputs.found,
             self._service,
             inbox=inbox,
             guard=guard,
@@ -245,7 +254,7 @@ class Attempt:
         return {} if outcome is None else {figure.name: figure.value for figure in outcome.figures}
 
     def _end(self, **fields: Any) -> None:
-        first = next(iter(self._inputs.values()), None)  # of an inference: the model
+        first = next(iter(self._inputs.found.values()), None)  # of an inference: the model
         self._timings["total"] = self._clock.monotonic() - self._began
         self.outcome = Outcome(
             model_name=first.name if first else self._workload.title,
@@ -266,32 +275,7 @@ class Attempt:
         self._access.check(self._assignment.capability, starts_service=isinstance(self._workload.target, Launched))
         resolve(self._workload.kind)  # a kind that this worker does not know fails before anything is fetched
         self._service.check()
-        self._fetch()
-        for found in self._inputs.values():
-            self._held.enter_context(self._models.in_use(found))
-
-    def _fetch(self) -> None:
-        begin = self._clock.monotonic()
-        self._on_stage("fetching", None)
-
-        heavy = HeavyWork(self._lock, lambda: self._turn.take(self._inbox, self._next_event, shared=True), self._clock)
-
-        def on_progress(fraction: float | None) -> None:
-            self._check_stop()
-            heavy.step()
-            self._on_stage("fetching", fraction)
-
-        try:
-            # Waiting for a server is no work, so the lock is given back meanwhile: a stalled server must not hold up a neighbour.
-            suffixes = model_suffixes(self._workload.kind, self._assignment.capability)
-            for role, wanted in self._workload.inputs.items():
-                found = self._models.fetch(wanted, on_progress, suffixes, on_wait=heavy.close)
-                self._inputs[role] = found
-                size = f"{found.size} bytes, sha256 {found.sha256}"
-                self._log.add("info", "infrastructure", f"{role} {found.name} from {wanted.source}: {size}")
-        finally:
-            heavy.close()
-        self._timings["fetch"] = self._clock.monotonic() - begin
+        self._timings["fetch"] = self._inputs.fetch(self._held)
 
     # Measuring
 
@@ -364,7 +348,7 @@ class Attempt:
             self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *derived.warnings]}
         samples = pack([repeat.record for repeat in repeats], self._loads, self._kind.loading)
         derived, facts = self._telemetry.added_to(derived, repeats, self._kind.loading)
-        self._runtime = {**self._runtime, **facts, **self._of_models()}
+        self._runtime = {**self._runtime, **facts, **self._inputs.facts(self._runtime.get("warnings", []))}
         return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": self._moved(derived.files)}
 
     def _moved(self, files: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
@@ -375,13 +359,6 @@ class Attempt:
             if isinstance(content, Path):
                 moved[name] = content.replace(self._folder / f"{self._assignment.job_id}.{self._assignment.attempt}.{name}")
         return moved
-
-    def _of_models(self) -> dict[str, Any]:
-        """Return where the models come from, and what is doubtful about them, for the facts of the result."""
-        origins = {role: found.origin for role, found in self._inputs.items() if found.origin}
-        doubts = [warning for found in self._inputs.values() for warning in found.warnings]
-        warnings = {"warnings": [*self._runtime.get("warnings", []), *doubts]} if doubts else {}
-        return {**({"origin": origins} if origins else {}), **warnings}
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:

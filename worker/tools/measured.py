@@ -12,11 +12,11 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from shared.errors import JobCancelled, JobError
+from shared.errors import JobCancelled
 from shared.request_records import RECORD
 from shared.series import Phase, Record, Series
 from shared.services.native_tools import OURS, TOOLS
-from worker.load.clients import Clients
+from worker.load.clients import ENDED, Clients
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.measured.request import Announce, RunRequest
 from worker.tools.base import EndsEarly, News, Tool, ToolPhase, ToolRun
@@ -45,7 +45,7 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
     tool = resolve(name)(plan.address, plan.settings, plan.secrets)
     version = tool.version()
     runs: list[ToolRun] = []
-    left_behind = ""
+    cut_short = left_behind = ""
     ends_early = request.end_path.exists
     with Clients([plan], ended=ends_early) as clients:
         announce("preparing inputs")
@@ -56,9 +56,9 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
             if not request.load_only:
                 announce("warming up")
                 announce("measuring")
-                _run_phases(tool, plans, runs, lambda news: announce(f"measuring ({news})"), ends_early)
+                cut_short = run_phases(tool, plans, runs, lambda news: announce(f"measuring ({news})"), ends_early)
         finally:
-            left_behind = _clean(clients)
+            left_behind = clients.clean_or_say()
     facts: dict[str, Any] = {
         "load": {
             "runs": [_run(run, phase.name) for run, phase in zip(runs, plan.phases, strict=False) if run.records is not None],
@@ -66,7 +66,7 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
             "operations": list(tool.operations),
             "ceiling_per_s": None,
             "prepared": prepared,
-            "cut_short": f"the phase {plan.phases[len(runs) - 1].name} was ended early" if runs and runs[-1].ended_early else "",
+            "cut_short": cut_short,
             "left_behind": left_behind,
             "tool": {
                 "name": name,
@@ -86,21 +86,29 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
     return Record({loading: Phase(loading, ready_ns)}, {loading: Series(loading, values=array("q", [ready_ns]))}, facts)
 
 
-def _run_phases(tool: Tool, plans: Sequence[ClientPlan], runs: list[ToolRun], on_news: News, ends_early: EndsEarly) -> None:
-    """Run each phase. The ones after a phase that was ended early are left out.
+def run_phases(tool: Tool, plans: Sequence[ClientPlan], runs: list[ToolRun], on_news: News, ends_early: EndsEarly) -> str:
+    """Run each phase. Return why the last ones were left out or are shorter; empty if all ran to their end.
+
+    A phase that was ended before its measured window began says nothing of the service, so it is left out, too.
 
     Raises:
         JobError: Nothing was measured.
     """
     for number, phase in enumerate(plans[0].phases):
         try:
-            runs.append(tool.run(_phase(plans, phase, number), on_news, ends_early))
+            run = tool.run(_phase(plans, phase, number), on_news, ends_early)
         except JobCancelled:
             if not runs:
                 raise
-            return
-        if runs[-1].ended_early:
-            return
+            return f"the phase {phase.name} was ended before anything was measured"
+        if run.ended_early and run.records is not None and _last_end_s(run.records) <= 0:
+            if not runs:
+                raise JobCancelled(ENDED)
+            return f"the phase {phase.name} was ended before its measured window began"
+        runs.append(run)
+        if run.ended_early:
+            return f"the phase {phase.name} was ended early"
+    return ""
 
 
 def _phase(plans: Sequence[ClientPlan], phase: PhasePlan, number: int) -> ToolPhase:
@@ -117,15 +125,6 @@ def _phase(plans: Sequence[ClientPlan], phase: PhasePlan, number: int) -> ToolPh
         seed=crc32(f"{plan.seed}/{number}".encode()) % MOST_SEED,
         folder=Path(plan.folder),
     )
-
-
-def _clean(clients: Clients) -> str:
-    """Remove what our driver has made in the service. Returns why it is still there, because that costs no measurement."""
-    try:
-        clients.clean()
-    except JobError as error:
-        return f"what was made in the service could not be removed: {error.detail}"
-    return ""
 
 
 def _run(run: ToolRun, phase: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def broken(point: Point, slo: Slo) -> str:
         if limit is None:
             continue
         if value is None:
-            return f"its {name} is not known, because the sample is too small"
+            why = "because the sample is too small" + (", or the server does not show it" if name in OF_TOKENS.values() else "")
+            return f"its {name} is not known, {why}"
         if value > limit:
             return f"its {name} is {value:.4g} ms, above {limit:g} ms"
     if point.success_rate is None:

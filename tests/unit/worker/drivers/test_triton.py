@@ -98,3 +98,14 @@ def test_a_load_tells_the_time_in_the_servers_queue_apart_from_its_computing(ser
     assert figures["server_requests_per_execution"].value == pytest.approx(2, rel=0.05)
     assert figures["client_ceiling_per_s"].value is not None
     assert len(set(server.bodies)) > 30, "the requests differ, so that no cache answers"
+
+
+@pytest.mark.long
+def test_a_server_without_statistics_costs_the_figures_of_the_server_alone(server: TritonDouble, tmp_path: Path) -> None:
+    server.tells = False
+    outcome = measure(server, tmp_path)
+    figures: dict[str, Figure] = {figure.name: figure for figure in outcome.figures}
+    assert (figures["success_rate"].value, outcome.detail["requests"]) == (100, 60)
+    assert (figures["server_queue_ms"].value, figures["server_compute_ms"].value) == (None, None)
+    assert "did not tell what it has counted" in figures["server_queue_ms"].missing
+    assert (outcome.detail["client_processes"]["died"], outcome.detail["left_behind"]) == ([], [])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import sleep
 
 import pytest
 
 from shared.errors import EngineUnavailable
+from shared.services.minio import MinioSettings
 from shared.services.postgres import PostgresSettings
 from shared.services.redis import RedisSettings
-from worker.launchers.container import ContainerLauncher, command_line, find_engine, removal
+from worker.launchers.container import ContainerLauncher, command_line, find_engine, removal, variables
 from worker.services.base import Place
+from worker.services.minio import MinioService
 from worker.services.postgres import PostgresService
 from worker.services.redis import RedisService
 
@@ -29,8 +32,10 @@ def test_docker_opens_the_port_on_this_machine_alone(tmp_path: Path) -> None:
 def test_podman_hands_the_settings_of_a_postgres_over_as_variables_and_arguments(tmp_path: Path) -> None:
     settings = PostgresSettings(db_name="bench").model_dump()
     line = command_line("/usr/bin/podman", "postgres:17", "n", PostgresService(), settings, Place(7002, tmp_path, connections=300))
-    variables = {line[at + 1] for at, word in enumerate(line) if word == "--env"}
-    assert variables == {"POSTGRES_USER=postgres", "POSTGRES_HOST_AUTH_METHOD=trust", "POSTGRES_DB=bench", "PGPORT=7002"}
+    named = {line[at + 1] for at, word in enumerate(line) if word == "--env"}
+    given = variables("/usr/bin/podman", PostgresService(), settings, Place(7002, tmp_path))
+    assert given == {"POSTGRES_USER": "postgres", "POSTGRES_HOST_AUTH_METHOD": "trust", "POSTGRES_DB": "bench", "PGPORT": "7002"}
+    assert named == set(given)
     assert "max_connections=320" in line[line.index("postgres:17") :]
 
 
@@ -41,6 +46,30 @@ def test_apptainer_binds_a_folder_and_takes_an_image_of_a_registry(tmp_path: Pat
     assert line[6] == "docker://redis:8"
     assert "/images/redis.sif" in command_line("/usr/bin/apptainer", "/images/redis.sif", "n", RedisService(), REDIS, Place(7003, tmp_path))
     assert removal("/usr/bin/apptainer", "n") == []
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman", "apptainer", "singularity"])
+def test_the_password_of_a_server_is_in_no_command_line_and_the_engine_gets_it_as_a_variable(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, place = tmp_path / "told", Place(7004, tmp_path / "of-the-server")
+    place.folder.mkdir()
+    program = tmp_path / engine
+    program.write_text(f'#!/bin/sh\necho "$@" >> {told}.words\n/usr/bin/env >> {told}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = MinioSettings(root_user="somebody", root_password="a-password-of-a-test").model_dump()
+    server = ContainerLauncher().start(MinioService(), settings, place, {"image": "minio/minio"})
+    try:
+        while server.alive:
+            sleep(0.01)
+    finally:
+        server.stop()
+    prefix = "" if engine in ("docker", "podman") else f"{engine.upper()}ENV_"
+    assert f"{prefix}MINIO_ROOT_PASSWORD=a-password-of-a-test" in told.read_text().splitlines()
+    words = told.with_suffix(".words").read_text()
+    assert "minio/minio" in words
+    assert "a-password-of-a-test" not in words
 
 
 def test_the_engine_that_is_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
