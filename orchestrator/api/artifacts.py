@@ -29,7 +29,7 @@ _DIGEST = "^[sS][hH][aA]-256=[A-Za-z0-9+/]{43}=$"
 _BYTES = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 Attempt = Annotated[int, Path(ge=1, le=2**31 - 1)]
-Name = Literal["samples.npz", "telemetry.npz", "requests.bin", "log.jsonl"]  # those of `ACCEPTED`
+Name = Literal["samples.npz", "telemetry.npz", "requests.bin", "outputs.jsonl", "log.jsonl"]  # those of `ACCEPTED`
 
 
 class Received(BaseModel):

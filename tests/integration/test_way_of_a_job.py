@@ -59,7 +59,7 @@ def events(ctx: Context, campaign: Campaign, number: int = 1) -> list[str]:
 def test_an_accepted_campaign_is_in_the_table_and_waits_for_a_worker(ctx: Context, submit: Submit) -> None:
     campaign = submit(jobs=3, unit="GPU (ONNX)").campaign
     assert counters(ctx, campaign) == {"pending": 3}
-    assert "no registered worker has gpu.cuda.onnx or gpu.rocm.onnx or gpu.directml.onnx yet" in campaign.warnings[0]
+    assert "no registered worker has gpu.cuda.onnx, gpu.rocm.onnx or gpu.directml.onnx yet" in campaign.warnings[0]
     with ctx.store.read() as session:
         lane = jobs.lane_of(session, jobs.get(session, job_id(campaign.id, 1)))
         assert lane.waiting_for == "waiting for a worker with gpu.cuda.onnx, gpu.rocm.onnx or gpu.directml.onnx"
