@@ -238,6 +238,7 @@ def watch_dies(system: System, step: Step) -> None:
     system.redis.delete(keys.LEADER)
 
 
+@pytest.mark.long
 def test_every_broken_promise_is_reported(system: System, client: Client) -> None:
     """The test breaks each promise for a separate job, and the audit must name it."""
     campaign = submit(system, client, *range(20, 28))
@@ -291,6 +292,7 @@ def test_every_broken_promise_is_reported(system: System, client: Client) -> Non
         assert problem in found
 
 
+@pytest.mark.long
 def test_a_process_that_ends_by_itself_or_outlives_the_stop_is_reported(system: System, client: Client) -> None:
     worker = system.parts["worker-1"]
     os.kill(worker.pid, signal.SIGKILL)

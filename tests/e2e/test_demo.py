@@ -47,7 +47,8 @@ def test_the_demo_measures_real_networks_and_leaves_no_process(tmp_path: Path) -
     assert len(list((run_folder / "samples").glob("*.npz"))) == 3
 
 
-@pytest.mark.parametrize("point", [*(pytest.param(one, marks=pytest.mark.long) for one in ("redis", "worker")), "measuring"])
+@pytest.mark.parametrize("point", ["redis", "worker", "measuring"])
+@pytest.mark.long
 def test_ctrl_c_at_any_point_leaves_no_process(tmp_path: Path, point: str) -> None:
     recipe = tmp_path / "long.yaml"
     recipe.write_text(LONG_RECIPE)

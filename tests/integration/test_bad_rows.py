@@ -109,6 +109,7 @@ def test_a_job_that_cannot_be_read_fails_with_the_reason_and_the_others_are_sent
     assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 3}
 
 
+@pytest.mark.long
 def test_a_large_campaign_that_cannot_be_read_is_not_locked_whole_in_one_turn(ctx: Context, submit: Submit, register: Register) -> None:
     campaign = submit(jobs=2_500).campaign
     bad = update(Job).where(col(Job.campaign_id) == campaign.id).values(workload=NEWER)

@@ -90,6 +90,7 @@ def test_a_redis_as_it_should_be_has_no_troubles(redis_url: str, tmp_path: Path)
     assert (code, found["Redis"]["verdict"]) == (0, "ok")
 
 
+@pytest.mark.long
 def test_a_redis_that_may_evict_is_told_while_it_works(tmp_path: Path) -> None:
     with server(*EVICTS) as evicting:
         code, found = doctor(tmp_path, evicting.url)

@@ -143,6 +143,7 @@ def test_identity_survives_restarts_and_a_crash_is_back_at_once(fleet: Fleet) ->
     assert second.end() == 0
 
 
+@pytest.mark.long
 def test_a_second_crash_before_the_first_one_is_noticed_is_back_without_a_hand(fleet: Fleet) -> None:
     first = fleet.start(FLEETMARK_HEARTBEAT_TIMEOUT_S="3")
     worker_id = fleet.registered(first)
