@@ -83,7 +83,10 @@ def test_a_load_that_is_cancelled_keeps_what_was_measured_and_removes_its_keys(t
         check_partial(outcome)
     assert outcome.figures is not None
     assert outcome.figures.detail["left_behind"] == []
-    assert (outcome.figures.figure("success_rate") or outcome).value == 100  # type: ignore[union-attr]  # what was in flight is no failure
+    failed = outcome.figures.figure("error_count")
+    assert failed is not None
+    # What was in flight is no failure. On a busy machine, some requests are due and not yet sent at the end; those are failures.
+    assert failed.value == outcome.figures.detail["apart"]["never_sent"]
     assert psutil.Process().children(recursive=True) == []
 
 
