@@ -113,6 +113,7 @@ def test_each_attempt_of_a_job_tells_its_story_to_the_end(fleet: Fleet, redis_ur
     assert any("hello from the model" in line["message"] for line in lines if line["source"] == "application")
 
 
+@pytest.mark.long
 def test_the_next_process_sends_the_log_of_the_attempt_that_died_with_its_worker_once(fleet: Fleet, tmp_path: Path) -> None:
     worker = fleet.start()
     worker_id = fleet.registered(worker)

@@ -130,6 +130,7 @@ def test_scores_reach_the_row_the_figures_and_every_file(ctx: Context) -> None:
     assert list(lines[0])[:6] == ["job_id", "document_id", "prompt_sha256", "output", "output_tokens", "finish_reason"]
 
 
+@pytest.mark.long
 def test_answers_are_judged_again_without_measuring_again(ctx: Context) -> None:
     campaign = campaign_of(ctx)
     finished(ctx)
@@ -229,6 +230,7 @@ def test_a_campaign_without_answers_has_nothing_to_judge(ctx: Context) -> None:
     ],
     ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
 )
+@pytest.mark.long
 def test_a_comparison_refuses_other_settings_by_name(ctx: Context, change: dict[str, Any], said: str) -> None:
     baseline, current = campaign_of(ctx), campaign_of(ctx, **change)
     reason = _compared(ctx, baseline, current)["pairs"][0]["reason"]
@@ -236,6 +238,7 @@ def test_a_comparison_refuses_other_settings_by_name(ctx: Context, change: dict[
     assert ("not comparable" in reason) == bool(said)
 
 
+@pytest.mark.long
 def test_a_comparison_refuses_another_version_of_the_task(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     baseline = campaign_of(ctx)
     monkeypatch.setattr(summarization, "TASK", replace(summarization.TASK, version="2"))

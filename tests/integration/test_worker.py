@@ -223,6 +223,7 @@ def _rename(fleet: Fleet, worker: Worker, new_id: str) -> None:
     eventually(lambda: f"registered anew as {new_id}" in worker.log(), "the worker hears of its new name")
 
 
+@pytest.mark.long
 def test_a_stop_while_a_renamed_worker_finishes_its_job_hands_the_job_back(fleet: Fleet, tmp_path: Path) -> None:
     worker = fleet.start()
     fleet.registered(worker)

@@ -53,6 +53,7 @@ def test_a_worker_in_quarantine_takes_nothing_until_it_is_over(fleet: Fleet, reg
     assert flapping.end() == 0
 
 
+@pytest.mark.long
 def test_a_job_that_a_worker_took_before_it_heard_of_its_quarantine_is_handed_back(
     fleet: Fleet, registry: Registry, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_each_worker_says_what_is_missing_for_a_recipe(api: httpx.Client, fleet:
     assert found["able"]["warnings"] == ["how much memory the model takes is not known before a worker has fetched it"]
 
 
+@pytest.mark.long
 def test_an_uploaded_model_is_compared_with_the_memory_of_each_worker(api: httpx.Client, fleet: dict[str, str]) -> None:
     weights = {"name": "model.safetensors", "sha256": hashlib.sha256(b"not uploaded").hexdigest(), "size": 100 * 2**20}
     sha256 = upload(api, CONFIG)

@@ -66,6 +66,7 @@ def test_a_speed_above_105_percent_of_the_memory_is_void(tmp_path: Path, share: 
         (Peak(gb_per_s=1.0, cache_bytes=60_000_000), r"200 MB\) are not 4 times as large as the caches of the device \(60 MB\)"),
     ],
 )
+@pytest.mark.long
 def test_what_cannot_be_checked_says_so_and_keeps_its_figures(tmp_path: Path, peak: Peak, said: str) -> None:
     outcome, void = judged(tmp_path, peak)
     figure = outcome.figure("bandwidth_percent")

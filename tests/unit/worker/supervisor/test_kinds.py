@@ -67,7 +67,7 @@ def test_its_result_carries_figures_and_no_summary(measurer: Supervisor) -> None
 
 
 def test_a_stop_rule_looks_at_the_value_of_the_kind(measurer: Supervisor) -> None:
-    outcome = measurer.run(work(FakeSpec(step_s=(0.02,)), StopRule(precision=0.5, max_repeats=8)), Stages())
+    outcome = measurer.run(work(FakeSpec(step_s=(0.05,)), StopRule(precision=0.5, max_repeats=8)), Stages())
     assert outcome.figures is not None
     assert str(outcome.figures.detail["stopped_because"]).startswith("precision reached: ±")
 

@@ -74,6 +74,7 @@ def kill_the_server(made: Supervisor) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_load_that_is_cancelled_keeps_what_was_measured_and_removes_its_keys(tmp_path: Path) -> None:
     job = assignment(duration_s=10)
     with supervisor(tmp_path) as made:
