@@ -59,6 +59,12 @@ def campaign_of(job_id: str) -> str:
     return job_id.rpartition("-job-")[0]
 
 
+def number_of(job_id: str) -> int:
+    """Return the number of a job in its campaign, and 0 for a name that is no id of a job."""
+    last = job_id.rpartition("-job-")[2]
+    return int(last) if last.isdecimal() else 0
+
+
 def new_worker_id() -> str:
     return f"worker-{_base32(secrets.randbits(60), 12)}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.whole_files import whole_file
+from shared.ids import number_of
 from shared.written_texts import NAME, lines_of, outputs_in
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def write_outputs(folder: Path) -> Path | None:
     Raises:
         OSError: the folder cannot be written.
     """
-    found = sorted((folder / FOLDER).glob("*.jsonl"), key=lambda path: _number(path.stem))
+    found = sorted((folder / FOLDER).glob("*.jsonl"), key=lambda path: number_of(path.stem))
     if not found:
         return None
     target = folder / NAME
@@ -35,11 +36,6 @@ def write_outputs(folder: Path) -> Path | None:
             except ValueError as error:
                 log.warning("the answers of %s are left out of %s: %s", path.stem, target, error)
     return target
-
-
-def _number(job_id: str) -> int:
-    last = job_id.rpartition("-")[2]
-    return int(last) if last.isdecimal() else 0
 
 
 def _joined(answers: Path, scores: Path) -> Iterator[dict[str, Any]]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, short
+from orchestrator.reports.canvas import colours_of, new_canvas, number_log, png, set_title, short
 from orchestrator.reports.drawable import drawable
 from orchestrator.reports.load.points import LEVELS, Curve
 from orchestrator.reports.load.requests import FOLDER
 from orchestrator.reports.load.slo import Point
-from shared.controls import visible
 from shared.distributions import Distribution
 from shared.request_records import read_parts
 
@@ -58,7 +56,7 @@ def curve_png(curves: Sequence[Curve], title: str) -> bytes:
     above.legend(fontsize=8, frameon=False)
     bound = any(point.client_bound for curve in shown for point in curve.points)
     note = "\nhollow: the client may have been the limit" if bound else ""
-    above.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    set_title(above, title, note)
     return png(canvas)
 
 
@@ -91,7 +89,7 @@ def ecdf_png(folder: Path, curves: Sequence[Curve], title: str) -> bytes:
     if shown:
         axes.legend(fontsize=8, frameon=False)
     note = f"\n{len(shown)} of {len(listed)} jobs" if len(listed) > len(shown) else ""
-    axes.set_title(textwrap.shorten(visible(title), 90, placeholder="…") + note, fontsize=11, loc="left", parse_math=False)
+    set_title(axes, title, note)
     return png(canvas)
 
 

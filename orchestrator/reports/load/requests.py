@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.reports.load.written import Written
 from orchestrator.whole_files import whole_file
+from shared.ids import number_of
 from shared.request_records import FAILURES, Header, Part, read_parts
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def write_requests(folder: Path) -> Path | None:
     Raises:
         OSError: the folder cannot be written.
     """
-    found = sorted((folder / FOLDER).glob("*.bin"), key=lambda path: _number(path.stem))
+    found = sorted((folder / FOLDER).glob("*.bin"), key=lambda path: number_of(path.stem))
     if not found:
         return None
     target = folder / NAME
@@ -44,11 +45,6 @@ def write_requests(folder: Path) -> Path | None:
             except ValueError as error:
                 log.warning("the requests of %s are left out of %s: %s", path.stem, target, error)
     return target
-
-
-def _number(job_id: str) -> int:
-    last = job_id.rpartition("-")[2]
-    return int(last) if last.isdecimal() else 0
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:
