@@ -13,6 +13,9 @@ from orchestrator.api.bodies import BODIES, SCHEMA_KEY
 from orchestrator.api.roles import ADMINS, MAY_CALL, OPEN
 
 _REF = "#/components/schemas/{model}"
+# The document takes half a second to make. It depends on the program alone: every application of a process has the same calls.
+_making = Lock()
+_made: list[dict[str, Any]] = []
 # These are bodies that have one of two keys: name of the form -> (the key that it has, the key that it has not). Two schemas say so in a
 # way that generators of clients can read. Generators drop a schema that has `oneOf` beside its properties, and every call that takes it.
 ALTERNATIVES = {"Recipe": {"Recipe": ("model", "models"), "RecipeOfModels": ("models", "model")}}
@@ -20,12 +23,12 @@ ALTERNATIVES = {"Recipe": {"Recipe": ("model", "models"), "RecipeOfModels": ("mo
 
 def describe(app: FastAPI) -> None:
     """Extend the application's OpenAPI document by its raw bodies, roles and tokens. It is made once, also if several threads ask."""
-    making = Lock()
 
     def document() -> dict[str, Any]:
-        with making:
-            if app.openapi_schema is None:
-                app.openapi_schema = _document(app)
+        with _making:
+            if not _made:
+                _made.append(_document(app))
+            app.openapi_schema = _made[0]
             return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents for extending it
