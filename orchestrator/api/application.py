@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -78,14 +75,6 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-@asynccontextmanager
-async def _document_first(app: FastAPI) -> AsyncIterator[None]:
-    """Make the OpenAPI document while the server starts. It takes half a second, and the first call with a parameter needs it."""
-    document = asyncio.create_task(asyncio.to_thread(app.openapi))
-    yield
-    await document
-
-
 def make_api(ctx: Context) -> FastAPI:
     """Build the application on `ctx`. This opens no connection. While Redis or the database is away, calls answer 503.
 
@@ -103,8 +92,8 @@ def make_api(ctx: Context) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         generate_unique_id_function=_operation_id,
-        lifespan=_document_first,
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)

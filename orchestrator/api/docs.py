@@ -8,12 +8,13 @@ import re
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.roles import ASSETS
 
+DOCUMENT = "/openapi.json"
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -26,16 +27,20 @@ class _Assets(StaticFiles):
 
 
 def serve_docs(app: FastAPI) -> None:
-    """Serve Swagger UI at /docs, and redirect the root to it."""
+    """Serve the OpenAPI document at /openapi.json and Swagger UI at /docs, and redirect the root to it."""
     app.mount(ASSETS, _Assets(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
+        openapi_url=DOCUMENT,
         title=f"{app.title} API",
         swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS}/swagger-ui.css",
         swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
     )
     page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
+
+    @app.get(DOCUMENT, include_in_schema=False)
+    def document() -> JSONResponse:  # it runs in a thread: FastAPI's own call would make the document in the event loop, and hold up others
+        return JSONResponse(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

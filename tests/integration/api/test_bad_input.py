@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from orchestrator.api import make_api
+from orchestrator.api.application import ROUTERS
+from orchestrator.api.query import parameters
 from orchestrator.operations.context import Context
 
 JOB = {"compute_unit": "cpu.onnx"}
@@ -244,8 +246,40 @@ def test_a_misspelt_parameter_is_refused_and_not_ignored(api: httpx.Client) -> N
     assert api.get("/api/campaigns").json()["count"] == 0
 
 
-def test_the_first_call_with_a_parameter_does_not_hold_up_the_others(ctx: Context) -> None:
-    """The document of all parameters takes half a second to make, so it is made in a thread of its own."""
+def test_the_parameters_of_a_route_are_those_of_its_description(api: httpx.Client) -> None:
+    described = api.get("/openapi.json").json()["paths"]
+    compared = 0
+    for route in (route for module in ROUTERS for route in module.router.routes):
+        for method in route.methods:
+            listed = described[route.path_format][method.lower()].get("parameters", ())
+            schemas = {one["name"]: one["schema"] for one in listed if one["in"] == "query"}
+            assert parameters(route) == {name: _takes_a_list(schema) for name, schema in schemas.items()}
+            compared += len(schemas)
+    assert compared > 30
+
+
+def _takes_a_list(schema: dict[str, Any]) -> bool:
+    return any(one.get("type") == "array" for one in (schema, *schema.get("anyOf", ())))
+
+
+def test_a_call_with_a_parameter_does_not_wait_for_the_description(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The description takes half a second to make, and all other calls would wait for it in the event loop."""
+
+    def made() -> dict[str, Any]:
+        raise AssertionError("the description was made")
+
+    app = make_api(ctx)
+    monkeypatch.setattr(app, "openapi", made)
+
+    async def call() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
+            return (await client.get("/api/workers?statuss=busy")).status_code
+
+    assert asyncio.run(call()) == 422
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/openapi.json", 200), ("PUT", "/api/jobs", 405)])
+def test_the_description_is_made_in_a_thread_of_its_own(ctx: Context, method: str, path: str, status: int) -> None:
     app = make_api(ctx)
     made, document = [], app.openapi
 
@@ -257,10 +291,10 @@ def test_the_first_call_with_a_parameter_does_not_hold_up_the_others(ctx: Contex
 
     async def call() -> tuple[int, int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
-            return (await client.get("/api/workers?statuss=busy")).status_code, threading.get_ident()
+            return (await client.request(method, path)).status_code, threading.get_ident()
 
-    status, loop = asyncio.run(call())
-    assert status == 422
+    answered, loop = asyncio.run(call())
+    assert answered == status
     assert made
     assert loop not in made
 
