@@ -49,6 +49,8 @@ class SupervisorLife(SupervisorPort, Protocol):
 
     def start(self) -> None: ...
 
+    def stop_service(self, service_id: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -132,6 +134,7 @@ class Serving:
             on_back=self._back,
             measured=lambda: {**told(read(settings.cache_dir)), **_cached(settings)},
             services=supervisor.services.listed,
+            on_unwanted_service=supervisor.stop_service,
             on_quarantine=lambda quarantined: self._consumer.take(not (quarantined or self._task.rests)),
         )
 
