@@ -268,7 +268,8 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
         files = tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items())
         window_s = _window_s(durations[run["phase"]], run.get("ended_early_s"))
         open_loop = not closed and run["phase"] not in fills
-        one = Measured(run["phase"], files, window_s, open_loop)
+        to_last_answer = open_loop and spec["load"]["pattern"] == "trace"
+        one = Measured(run["phase"], files, window_s, open_loop, to_last_answer=to_last_answer)
         if run["died"] and open_loop:  # nobody has recorded what the dead ones were to send
             one = replace(one, asked=expected(spec["load"], one.window_s(), durations[run["phase"]]))
         found.append(one)
