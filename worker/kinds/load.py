@@ -12,6 +12,7 @@ import tempfile
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from worker.load.clients import Clients, PhaseRun
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.load.planning import in_flight, plans_of
 from worker.load.request_file import write_requests
-from worker.measured.request import Announce, RunRequest
+from worker.measured.request import Announce, RunRequest, with_news
 from worker.tools.measured import measured_of, record_of, tool_of
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class LoadMeasure:
                 return f"the phase {phase.name} could not begin: {error.detail}"
             if number == 0:
                 announce("measuring")
-            run = clients.run(number, lambda news: announce(f"measuring ({news})"))
+            run = clients.run(number, partial(_tell, announce, number, len(phases)))
             if run.ended_early_s is None:
                 runs.append(run)
                 continue
@@ -223,6 +224,11 @@ class LoadMeasure:
         facts = facts_of_requests(spec["service"]["type"], spec["client"]["settings"])
         requests = write_requests(folder / NAME, known, phases, spec["service"]["type"], facts)
         return Derived(in_words, outcome=outcome, files={NAME: requests})
+
+
+def _tell(announce: Announce, number: int, phases: int, share: float, news: str) -> None:
+    """Announce how one of several phases goes. Each of them counts as the same share of the repeat."""
+    announce(with_news("measuring", (number + share) / phases, news))
 
 
 def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], stopped_because: str) -> Derived:
