@@ -68,6 +68,7 @@ class Serving:
         clock: Clock,
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
+        on_lost_ability: Callable[[], None] = lambda: None,
     ) -> None:
         """Create the parts.
 
@@ -120,6 +121,7 @@ class Serving:
             clock=clock,
             inline_everything=uploads is None,
             on_pause=lambda: self._consumer.take(False),
+            on_lost_ability=on_lost_ability,
             clock_warning=clock_warning(registered.clock_offset_s),
         )
         self.heart = Heart(

@@ -368,3 +368,13 @@ def test_a_server_that_a_user_stops_just_when_the_next_job_has_taken_it_ends_aft
     second.leave()
     assert not psutil.pid_exists(pid)
     assert services.running.listed() == []
+
+
+def test_a_server_that_was_removed_since_the_worker_started_is_named(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = services.of_recipe(f"service: {{type: triton, settings: {{model_repo: {Path(__file__).parent.parent}}}}}")
+    monkeypatch.setenv("PATH", "/nowhere")
+    for offered, expected in (({}, False), ({"triton": "tritonserver"}, True)):
+        monkeypatch.setattr("worker.supervisor.service.startable", lambda offered=offered: offered)
+        with pytest.raises(EngineUnavailable, match="no program `tritonserver` on this device") as raised:
+            service.check()
+        assert ("(tritonserver was there before; this worker now offers it no longer)" in raised.value.detail) is expected
