@@ -50,3 +50,14 @@ def startable() -> dict[str, str]:
         except (EngineUnavailable, OSError, subprocess.TimeoutExpired):
             continue
     return found
+
+
+def is_there(name: str) -> bool:
+    """Return whether the server program of a type is on this device. One that cannot be asked at the moment counts as there."""
+    try:
+        resolve(name).version()
+    except EngineUnavailable:
+        return False
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return True
