@@ -238,6 +238,7 @@ def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
     from worker.tools.outcome import of_tool
 
     stopped = sorted({f["gave_up"] for one in known for run in one["runs"] for f in run["processes"].values() if f["gave_up"]})
+    stopped += sorted({told["stopped"] for one in known for told in one["prints"] if told["stopped"]})
     phases = [measured_of(one, spec) for one in known]
     outcome = outcome_of(
         phases,
@@ -254,7 +255,7 @@ def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
             "partial": bool(stopped or cut_short),
         },
     )
-    outcome = of_tool(outcome, known)
+    outcome = of_tool(outcome, known, spec["load"]["rate"])
     in_words = f"{outcome.figures[0].value or 0.0:.1f} requests/s over {len(known)} repeats, sent by {known[0]['tool']['version']}"
     if not all(one["runs"] for one in known):  # the tool tells nothing of single requests
         return Derived(in_words, outcome=outcome)

@@ -160,7 +160,8 @@ def _last_end_s(records: Path) -> float:
 
 
 def _print(run: ToolRun, phase: str) -> dict[str, Any]:
-    return {"phase": phase, "window_s": run.window_s, "steps": [list(step) for step in run.steps], "printed": dict(run.printed)}
+    steps = {operation: [list(step) for step in steps] for operation, steps in run.steps.items()}
+    return {"phase": phase, "window_s": run.window_s, "steps": steps, "printed": dict(run.printed), "stopped": run.stopped}
 
 
 def measured_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measured]:
@@ -181,9 +182,14 @@ def measured_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measu
         window_s = durations[run["phase"]] if run["ended_early_s"] is None else run["ended_early_s"]
         found.append(Measured(run["phase"], files, window_s, bool(spec["load"]["rate"])))
     for told in known["prints"]:
-        counts = np.diff([count for _, count in told["steps"]], prepend=0)
-        records = np.zeros(int(counts.sum()), record_type())
-        records["last"] = np.repeat([latency * 1e6 for latency, _ in told["steps"]], counts)
+        parts = []
+        for operation, steps in told["steps"].items():
+            counts = np.diff([count for _, count in steps], prepend=0)
+            records = np.zeros(int(counts.sum()), record_type())
+            records["last"] = np.repeat([latency * 1e6 for latency, _ in steps], counts)
+            records["operation"] = known["operations"].index(operation)
+            parts.append(records)
+        records = np.concatenate(parts)
         records["first"] = np.nan
         found.append(Measured(told["phase"], records, told["window_s"], open_loop=False))
     return found

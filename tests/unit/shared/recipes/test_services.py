@@ -369,6 +369,8 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
     assert (stored["client"]["driver"], stored["sweep"]) == ("pgbench", {"client.driver": ["fleetmark", "pgbench"]})
     specs = [cell.spec() for cell in cells_of(recipe)]
     assert [one.client.driver for one in specs if isinstance(one, LoadSpec)] == ["fleetmark", "pgbench"]
+    both = load_recipe("service: {type: redis}\nclient: {driver: memtier_benchmark, settings: {concurrent_clients: 4}}\nload: {rate: 40}")
+    assert [one.client.driver for cell in cells_of(both) if isinstance(one := cell.spec(), LoadSpec)] == ["memtier_benchmark"]
     assert "write `type: postgres_stress` with `driver: pgbench`" in mistakes("service: {type: postgres}\nclient: {type: pgbench}")
 
 
@@ -386,6 +388,17 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
         (
             "service: {type: redis}\nclient: {driver: native, settings: {operation_mix: set, value_size_bytes: 100_000}}",
             "is at most 65536",
+        ),
+        *(
+            (f"service: {{type: redis}}\nclient: {{driver: memtier_benchmark, settings: {settings}}}\nload: {load}", message)
+            for settings, load, message in [
+                ("{key_distribution: zipf}", "{}", "weighs keys by another formula"),
+                ("{key_size_bytes: 22}", "{}", "is at least 23"),
+                ("{value_size_bytes: 0}", "{}", "no empty values"),
+                ("{}", "{duration_s: 1.5}", "takes whole seconds, and `duration_s` is 1.5"),
+                ("{concurrent_clients: 4}", "{rate: 10}", "with 4 connections `rate` is a multiple of 4, and not 10"),
+                ("{}", "{pattern: poisson, rate: 10}", "cannot follow `load.pattern: poisson`"),
+            ]
         ),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {pattern: ramp, rate: 5}", "cannot follow `load.pattern: ramp`"),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {ramp_up_s: 1}", "pgbench has no ramp-up"),
