@@ -295,6 +295,22 @@ def test_the_usual_port_of_grpc_is_pointed_out() -> None:
     assert remarks(load_recipe("service: {type: qdrant, address: 'a:6333'}")) == []
 
 
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("service: {type: redis}\nclient: {settings: {num_requests: 9, duration_s: 5}}", "`client.settings.num_requests` has no effect"),
+        ("service: {type: qdrant, address: a}\nload: {duration_s: 5}\nclient: {settings: {num_queries: 9}}", "num_queries` has no effect"),
+        ("service: {type: postgres}\nclient: {settings: {num_inserts: 9, duration_s: 5}}", ""),  # it is the share of the inserts
+        ("service: {type: redis}\nclient: {settings: {num_requests: 9}}", ""),
+        ("service: {type: redis}\nclient: {settings: {duration_s: 9}}", ""),
+    ],
+)
+def test_a_number_of_requests_beside_a_duration_is_pointed_out(recipe: str, said: str) -> None:
+    found = remarks(load_recipe(recipe))
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
 TRACE = "load: {pattern: trace, trace_s: [0, 1, 2.5, 2]"
 
 
