@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.ratios import line, verdict
+from benchmarks.ratios import line, verdict, verdict_beside_equal_work
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,20 @@ def test_a_line_names_the_median_its_interval_and_what_stands_beside() -> None:
     after = "ratio 0.975 (95 % interval 0.960 to 0.990, 6 turns); target 0.95 to 1.05: reached; best 30 and 31 GB/s"
     assert said.partition("ratio")[0].strip() == "triad"
     assert said.endswith(after)
+
+
+QUIET = [0.99, 0.99, 1.00, 1.00, 1.01, 1.01]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "equal", "said"),
+    [
+        ([0.98, 0.99, 1.00, 1.00, 1.01, 1.02], QUIET, "reached"),
+        ([1.02, 1.03, 1.03, 1.04, 1.04, 1.05], QUIET, "MISSED"),
+        ([0.95, 0.95, 0.96, 0.96, 0.97, 0.98], QUIET, "MISSED"),  # a side that is faster without a reason is a finding, too
+        ([1.02, 1.03, 1.03, 1.04, 1.04, 1.05], [0.7, 0.9, 1.0, 1.0, 1.1, 1.4], "undecided"),  # such equal work hides every effect
+        ([1.0, 1.0], QUIET, "undecided"),
+    ],
+)
+def test_an_effect_is_judged_beside_what_the_machine_does_to_equal_work(ratios: list[float], equal: list[float], said: str) -> None:
+    assert verdict_beside_equal_work(ratios, equal) == said
