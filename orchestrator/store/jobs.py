@@ -326,7 +326,7 @@ def running(session: Session) -> list[RunningJob]:
     columns: list[Any] = [getattr(Job, name) for name in RunningJob._fields[:-1]]
     timeout = where_json(session, col(Job.workload), col(Job.workload)["timeout_s"])
     statement = select(*columns, timeout).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))
-    return [RunningJob(*others, timeout_of({"timeout_s": timeout_s})) for *others, timeout_s in session.execute(statement)]
+    return [RunningJob._make([*others, timeout_of({"timeout_s": timeout_s})]) for *others, timeout_s in session.execute(statement)]
 
 
 def running_on(session: Session, worker_id: str) -> list[Job]:
