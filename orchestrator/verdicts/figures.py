@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.facts import Fact, fact_text, runtime_of
+from orchestrator.reports.hardware.triad import FIGURES_OF_TRIAD, TRIAD_BY
 from orchestrator.reports.sheets.base import Sheet
 from orchestrator.reports.sheets.registry import known_sheets
 from shared import telemetry
@@ -57,11 +58,13 @@ def _energy_of(job: JobRecord, _work: Any) -> str | None:
 
 # Two energies are compared only if the same source measured them: one source may see the memory, and another the whole device.
 ENERGY_SOURCE = Fact("energy_source", "for a comparison by energy: what measured it, and how", _energy_of)
+_OF_FIGURES: tuple[tuple[tuple[Fact, ...], Sequence[str]], ...] = (((ENERGY_SOURCE,), SAMPLED), ((TRIAD_BY,), FIGURES_OF_TRIAD))
+FACTS_OF_FIGURES = tuple(fact for facts, _ in _OF_FIGURES for fact in facts)  # those that belong to single figures
 
 
 def facts_for(metric: Metric) -> tuple[Fact, ...]:
     """Return the facts that must be equal for this figure, besides those of the kind of work."""
-    return (ENERGY_SOURCE,) if metric.name in SAMPLED else ()
+    return next((facts for facts, names in _OF_FIGURES if metric.name in names), ())
 
 
 def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_data_set_is_not_fetched_from_the_own_network_of_a_worker(tmp_path: Pa
 
 
 def test_two_contents_of_one_address_are_not_the_same_work() -> None:
-    def work(runtime: dict[str, object]) -> str:
+    def work(runtime: Any) -> str:
         return asked_work(record(1, result_of(1, runtime=runtime))).text
 
     first, second = ({"inputs_sha256": {"dataset": sha256 * 64}} for sha256 in "ab")
