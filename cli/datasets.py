@@ -45,6 +45,13 @@ def find_datasets(recipe: Recipe, recipe_folder: Path) -> dict[str, Path]:
     return found
 
 
+def fetched_datasets(recipe: Recipe) -> list[str]:
+    """Return the data sets of a recipe that the device fetches, because they are named by an address."""
+    from shared.tasks.wiki import is_address  # imported here for the same reason as above
+
+    return [source for source in _named(recipe) if is_address(source)] if recipe.task is not None else []
+
+
 def _named(recipe: Recipe) -> list[str]:
     swept = recipe.sweep.get(KEY, ())
     return [str(one) for one in dict.fromkeys([*([recipe.dataset] if recipe.dataset is not None else []), *swept])]
