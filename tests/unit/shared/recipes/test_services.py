@@ -193,6 +193,10 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
         ("service: {type: redis}\nload: {pattern: closed, rate: 5}", "`rate` has no effect with `load.pattern: closed`"),
         ("service: {type: redis}\nload: {pattern: poisson}", "`load.pattern: poisson` needs a `rate`"),
         ("service: {type: redis}\nload: {pattern: trace}", "belong together"),
+        (
+            "service: {type: redis}\nload: {pattern: trace, trace_s: [0, -2]}",
+            "`load.trace_s` has -2; each time is a number of seconds from 0",
+        ),
         ("service: {type: redis}\nload: {count: 5, duration_s: 5}", "leave one of them out"),
         ("service: {type: redis}\nload: {rate: 5}\nclient: {settings: {rate: 6}}", "`load.rate` and `client.settings.rate` differ"),
         ("service: {type: redis}\nclient: {settings: {num_requests: 0}}", "greater than or equal to 1, not 0"),
@@ -278,6 +282,37 @@ def test_a_recipe_in_our_words_has_no_remarks_and_is_read_back_from_its_translat
     assert "not-kept" not in str(stored)
     assert parse_recipe(stored).model_dump(mode="json", exclude_unset=True) == stored
     assert remarks(load_recipe("service: {type: redis}")) == []
+
+
+TRACE = "load: {pattern: trace, trace_s: [0, 1, 2.5, 2]"
+
+
+@pytest.mark.parametrize(
+    ("service", "more", "counts", "remark"),
+    [
+        ("type: redis", "}", [4], ""),
+        ("type: postgres", "}", [4, 4], ""),
+        ("type: chroma, address: 'http://a'", "}", [10, 4], ""),
+        ("type: redis", ", count: 3}", [3], "`load.count: 3` leaves out the later ones of the 4 times"),
+        ("type: redis", "}\nclient: {settings: {num_requests: 2}}", [2], "`client.settings.num_requests: 2` leaves out the later ones"),
+        ("type: redis", "}\nclient: {settings: {num_requests: 9}}", [9], ""),
+        (
+            "type: redis",
+            ", duration_s: 2}",
+            [None],
+            "`duration_s: 2` leaves out the 2 of the 4 times of `load.trace_s` that are not below it",
+        ),
+        ("type: redis", ", duration_s: 3}", [None], ""),
+    ],
+)
+def test_all_of_a_trace_is_sent_unless_the_recipe_says_less(service: str, more: str, counts: list[int | None], remark: str) -> None:
+    recipe = f"service: {{{service}}}\n{TRACE}{more}"
+    spec = cells(recipe)[0].spec()
+    assert isinstance(spec, LoadSpec)
+    assert [phase.count for phase in spec.phases] == counts
+    said = remarks(load_recipe(recipe))
+    assert len(said) == bool(remark)
+    assert remark in "".join(said)
 
 
 def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
