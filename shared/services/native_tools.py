@@ -113,7 +113,7 @@ TOOLS: Mapping[str, NativeTool] = {
                 "with a rate, a request is due when its loop hands it over, so it does not see that the loop itself is late",
                 "it stretches the gaps of a rate so that their mean is the rate that was asked for",
                 "it does not tell when a request failed, so a failure counts as ended when it was sent; it has no timeout of a request",
-                "its bodies are ours, and `repetition_penalty: 1.0`, or in a chat `max_completion_tokens` and a prompt in a list, come on top",
+                "besides our body, it sends `repetition_penalty: 1.0`, or in a chat `max_completion_tokens` and each prompt in a list",
             ),
         ),
     )
