@@ -61,8 +61,8 @@ def is_there(name: str) -> bool:
     """Return whether the server program of a type is on this device. One that cannot be asked at the moment counts as there."""
     try:
         resolve(name).version()
+    except BrokenProgram:
+        return True
     except EngineUnavailable:
         return False
-    except (OSError, subprocess.TimeoutExpired):
-        return True
     return True
