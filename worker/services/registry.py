@@ -55,3 +55,14 @@ def startable() -> dict[str, str]:
         except EngineUnavailable:
             continue  # most devices do not have most servers
     return found
+
+
+def is_there(name: str) -> bool:
+    """Return whether the server program of a type is on this device. One that cannot be asked at the moment counts as there."""
+    try:
+        resolve(name).version()
+    except EngineUnavailable:
+        return False
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return True

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.generation.scores import SCORES, scores_of
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED
 from orchestrator.reports.page_texts import figure_text, interval_text
@@ -55,8 +56,7 @@ class GenerationPage(OutcomePage):
 def quality_of(outcome: Outcome) -> dict[str, Any]:
     """Return what the report says of the answers of one job."""
     detail = outcome.detail
-    scores: Mapping[str, Any] = detail.get("scores") or {}
-    figures = [figure for name in scores.get("figures", ()) if (figure := outcome.figure(name)) is not None]
+    scores: Mapping[str, Any] = detail.get(SCORES) or {}
     return {
         "task": detail["task"],
         "task_version": detail.get("task_version"),
@@ -74,7 +74,7 @@ def quality_of(outcome: Outcome) -> dict[str, Any]:
                 "n": one.n,
                 "missing": one.missing or None,
             }
-            for one in figures
+            for one in scores_of(outcome)
         },
     }
 
