@@ -83,11 +83,10 @@ def show(what: str, unit: str, ours: list[list[float]], theirs: list[list[float]
 
 
 def bandwidth(program: Path, threads: int, turns: int, rounds: int) -> None:
-    cache = read_last_level_cache()
-    elements = max(CACHES * cache.size_bytes, SMALLEST_ARRAY) // 8
+    elements = max(CACHES * read_last_level_cache().size_bytes, SMALLEST_ARRAY) // 8
 
     def ours() -> dict[str, list[float]]:
-        return _measure(threads, elements, Share(0), cache, fused=False, least_rounds=rounds + 1)
+        return _measure(threads, elements, Share(0), with_torch=False, least_rounds=rounds + 1)
 
     mine, others = in_turns(ours, lambda: said_by(str(program), "stream", str(elements), str(threads), str(rounds)), turns)
     for name in BYTES:

@@ -124,6 +124,7 @@ def why_not(capability: str, hardware: object) -> str:
             '    "hardware.cpu": {',
             '        "hashing": TestEntry("worker.hardware_tests.hashing:Hashing", present="worker.hardware_tests.hashing:why_not"),',
         ),
+        ("shared/kinds/hardware.py", "TESTS: Mapping[str, str] = {", '    "hashing": "how fast SHA-256 is",'),
     ),
 )
 

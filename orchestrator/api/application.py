@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from orchestrator.api import (
     artifacts,
@@ -75,6 +77,19 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
+@cache
+def _calls() -> list[BaseRoute]:
+    """Return the routes of every call. FastAPI works each out at its first use, and all applications of a process share that."""
+    calls = APIRouter(
+        dependencies=[Depends(require_role), Depends(refuse_unknown)],
+        responses=documented(401, 403, 422, 429, 503),
+        generate_unique_id_function=_operation_id,
+    )
+    for module in (*ROUTERS, metrics):
+        calls.include_router(module.router)
+    return calls.routes
+
+
 def make_api(ctx: Context) -> FastAPI:
     """Build the application on `ctx`. This opens no connection. While Redis or the database is away, calls answer 503.
 
@@ -93,17 +108,13 @@ def make_api(ctx: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        generate_unique_id_function=_operation_id,
+        routes=_calls(),
     )
     app.state.context = ctx
     app.state.metrics = Metrics(ctx)
     app.state.credentials = Credentials(ctx, always=not resolves_to_loopback(ctx.settings.host))
     app.state.recipe_threads = RecipeThreads()
     app.state.worker_texts = WorkerTexts()
-    every_call = [Depends(require_role), Depends(refuse_unknown)]
-    for module in ROUTERS:
-        app.include_router(module.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))
-    app.include_router(metrics.router, dependencies=every_call, responses=documented(401, 403, 422, 429, 503))
     install_handlers(app)
     describe(app)
     serve_docs(app)

@@ -10,7 +10,7 @@ from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.facts import Fact
 from orchestrator.reports.sheets.base import Work
 from orchestrator.reports.sheets.registry import known_sheets
-from orchestrator.verdicts.figures import ENERGY_SOURCE
+from orchestrator.verdicts.figures import FACTS_OF_FIGURES
 
 LONGEST = 200  # the most characters of a fact; a language model has hundreds of inputs
 SHORT_HASH = 8
@@ -60,4 +60,5 @@ def _short(text: str | None) -> str | None:
 
 def must_be_equal() -> list[str]:
     """Return the names of the facts that must be equal before two jobs may be compared, of all kinds of work and figures."""
-    return list(dict.fromkeys([*(fact.name for sheet in known_sheets() for fact in sheet.must_be_equal), ENERGY_SOURCE.name]))
+    of_kinds = (fact.name for sheet in known_sheets() for fact in sheet.must_be_equal)
+    return list(dict.fromkeys([*of_kinds, *(fact.name for fact in FACTS_OF_FIGURES)]))

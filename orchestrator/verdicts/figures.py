@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.reports.facts import Fact, fact_text, runtime_of
+from orchestrator.reports.hardware.triad import FIGURES_OF_TRIAD, TRIAD_BY
 from orchestrator.reports.sheets.base import Sheet
 from orchestrator.reports.sheets.registry import known_sheets
 from shared import telemetry
 from shared.errors import FieldError, InvalidInput, nearest_few
 from shared.figures import Better, Figure
 from shared.protocol.messages import Result
+from shared.scorers.registry import figure_of_a_package
 
 _TIMES = frozenset({"ns", "us", "ms", "s"})
 _SIZES = frozenset({"MB", "bytes"})
@@ -56,15 +58,17 @@ def _energy_of(job: JobRecord, _work: Any) -> str | None:
 
 # Two energies are compared only if the same source measured them: one source may see the memory, and another the whole device.
 ENERGY_SOURCE = Fact("energy_source", "for a comparison by energy: what measured it, and how", _energy_of)
+_OF_FIGURES: tuple[tuple[tuple[Fact, ...], Sequence[str]], ...] = (((ENERGY_SOURCE,), SAMPLED), ((TRIAD_BY,), FIGURES_OF_TRIAD))
+FACTS_OF_FIGURES = tuple(fact for facts, _ in _OF_FIGURES for fact in facts)  # those that belong to single figures
 
 
 def facts_for(metric: Metric) -> tuple[Fact, ...]:
     """Return the facts that must be equal for this figure, besides those of the kind of work."""
-    return (ENERGY_SOURCE,) if metric.name in SAMPLED else ()
+    return next((facts for facts, names in _OF_FIGURES if metric.name in names), ())
 
 
 def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
-    """Return the figure with this name.
+    """Return the figure with this name, of our own or of a scorer that another package brings.
 
     Args:
         sheet: the sheet of the kind of work that must have the figure; None for any kind.
@@ -72,6 +76,8 @@ def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
     Raises:
         InvalidInput: there is none.
     """
+    if name not in FIGURES and (kind := figure_of_a_package(name)) is not None:
+        return Metric(name, kind.unit, kind.better)
     return FIGURES[_known(name, FIGURES if sheet is None else (*sheet.figures, *telemetry.FIGURES), sheet)]
 
 
@@ -89,7 +95,7 @@ def _known(name: str, known: Iterable[str], sheet: Sheet | None = None) -> str:
     if name in names:
         return name
     others = nearest_few(name, names, LISTED_AT)
-    if name not in FIGURES:
+    if name not in FIGURES and figure_of_a_package(name) is None:
         message = f"there is no figure {name!r:.80}: {others}"
     elif sheet is not None and name not in {**sheet.figures, **telemetry.FIGURES}:
         message = f"{name} is a figure of another kind of work than these campaigns measured: {others}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from shared.errors import nearest
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
 from shared.jobs import DEFAULT_REPEATS
@@ -14,11 +15,13 @@ from shared.kinds.base import Spec
 from shared.kinds.hardware_figures import FIGURES
 from shared.strict import Strict
 
+# Every test that a recipe may name, and what it measures. The registry at the worker has the same names, for each capability.
 TESTS: Mapping[str, str] = {
     "bandwidth": "memory bandwidth: copy, add and triad",
     "flops": "floating-point operations per second of matrix products, by precision",
     "latency": "how long one access to memory, one empty call and one kernel launch take",
 }
+STANDARD = ("bandwidth", "flops", "latency")  # those that are measured if a recipe names none
 MAX_SECONDS = 3_600
 
 
@@ -28,15 +31,22 @@ def _each_once(tests: tuple[str, ...]) -> tuple[str, ...]:
     return tests
 
 
-TestName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Tests = Annotated[tuple[TestName, ...], Field(min_length=1, max_length=20), AfterValidator(_each_once)]
+def _known_test(name: str) -> str:
+    if name not in TESTS:
+        raise ValueError(f"there is no test {name!r:.100} of a device: {nearest(name, list(TESTS))}")
+    return name
+
+
+_Listed = (Field(min_length=1, max_length=20), AfterValidator(_each_once))
+KnownTest = Annotated[str, AfterValidator(_known_test), Field(json_schema_extra={"enum": list(TESTS)})]
+StoredTest = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]  # a newer version, or one with more tests, may have stored the job
 
 
 class HardwareSection(Strict):
     """Holds the section `hardware` of a recipe."""
 
-    tests: Tests = Field(
-        default=tuple(TESTS), description="what is measured: " + "; ".join(f"`{name}` ({what})" for name, what in TESTS.items())
+    tests: Annotated[tuple[KnownTest, ...], *_Listed] = Field(
+        default=STANDARD, description="what is measured: " + "; ".join(f"`{name}` ({what})" for name, what in TESTS.items())
     )
     seconds: float = Field(
         default=60, ge=1, le=MAX_SECONDS, description="about how long one job measures, all tests and repeats together, in seconds"
@@ -47,7 +57,7 @@ class HardwareSpec(Spec):
     """Says which tests of the device run, and how long they take together."""
 
     kind: Literal["hardware"] = "hardware"
-    tests: Tests = tuple(TESTS)
+    tests: Annotated[tuple[StoredTest, ...], *_Listed] = STANDARD
     seconds: float = Field(default=60, ge=1, le=MAX_SECONDS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.kinds.load_arrivals import not_sent
 from shared.recipes.schema import Recipe
 from shared.services.registry import SERVICES
 
@@ -13,7 +14,7 @@ _MEASURED = ("latency", "throughput", "response_time", "tps", "qps", "rps", "err
 
 def remarks(recipe: Recipe) -> list[str]:
     """Return one sentence for each group of keys that have no effect."""
-    return [*_for_a_cluster(recipe), *_gpus(recipe), *_metrics(recipe), *_monitoring(recipe)]
+    return [*_for_a_cluster(recipe), *_gpus(recipe), *_metrics(recipe), *_monitoring(recipe), *_trace(recipe)]
 
 
 def _for_a_cluster(recipe: Recipe) -> Iterator[str]:
@@ -57,3 +58,11 @@ def _monitoring(recipe: Recipe) -> Iterator[str]:
     if stack:
         named = ", ".join(f"`monitoring.{key}`" for key in stack)
         yield f"{named} {'has' if len(stack) == 1 else 'have'} no effect: this version starts no monitoring stack"
+
+
+def _trace(recipe: Recipe) -> Iterator[str]:
+    if recipe.service is None or recipe.load is None or recipe.load.trace_s is None:
+        return
+    client = recipe.client.settings if recipe.client is not None else SERVICES[recipe.service.type].client()
+    if said := not_sent(recipe.load, client):
+        yield f"{said}; without it, a repeat ends with the answer to the last one"

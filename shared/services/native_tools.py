@@ -25,6 +25,10 @@ class Asked(Protocol):
     def load(self) -> Any: ...
     @property
     def phases(self) -> Any: ...
+    @property
+    def concurrent_clients(self) -> int: ...
+    @property
+    def num_clients(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,23 @@ TOOLS: Mapping[str, NativeTool] = {
                 "its rate is all requests divided by the whole time, ramp-up and drain included",
                 "it takes a number of requests and no time, so a first run finds how many fit into `duration_s`",
                 "its percentiles are the ends of the steps that it prints",
+            ),
+        ),
+        NativeTool(
+            name="memtier_benchmark",
+            service="redis",
+            patterns=("closed", "single_stream", "constant"),
+            per_request=False,
+            install="apt-get install memtier-benchmark",
+            definitions=(
+                "its latency ends when the whole answer has arrived, and with a pipeline each command has its own",
+                "it rounds latencies up to steps of 8 µs, which get wider with the latency",
+                "it sends GET and SET in turns by their shares, not at random",
+                "each of its connections sends equally many requests, so a number of requests is rounded to a multiple of the connections",
+                "a rate limits each connection: one that waits for an answer sends later, and no latency counts from a scheduled moment",
+                "above 50 requests per second of a connection, it sends them in at most 50 small bursts per second",
+                "its rate is all requests divided by the whole time, drain included",
+                "a warm-up is a run of its own before, in whole seconds",
             ),
         ),
         NativeTool(
@@ -126,4 +147,27 @@ def _limits_of_redis_benchmark(spec: Asked) -> str:
     return ""
 
 
-_LIMITS = {"redis-benchmark": _limits_of_redis_benchmark}
+def _limits_of_memtier_benchmark(spec: Asked) -> str:
+    settings, rate = spec.client.settings, spec.load.rate
+    connections = spec.concurrent_clients * spec.num_clients
+    fractions = [phase.duration_s for phase in spec.phases if phase.duration_s is not None and phase.duration_s % 1]
+    if settings["key_distribution"] != "uniform":
+        return "memtier_benchmark weighs keys by another formula for Zipf; write `client.settings.key_distribution: uniform`"
+    if settings["key_size_bytes"] <= PREFIX_AND_DIGITS:
+        return (
+            "memtier_benchmark writes no zeros before a number, so with our prefix and 13 digits "
+            f"`client.settings.key_size_bytes` is at least {PREFIX_AND_DIGITS + 1}"
+        )
+    if not settings["value_size_bytes"]:
+        return "memtier_benchmark has no empty values; write `client.settings.value_size_bytes: 1` or more"
+    if fractions:
+        return f"memtier_benchmark takes whole seconds, and `duration_s` is {fractions[0]:g}; write a whole number"
+    if rate is not None and (rate % connections or rate < connections):
+        return (
+            f"memtier_benchmark limits each connection to a whole number of requests per second, so with {connections} connections "
+            f"`rate` is a multiple of {connections}, and not {rate:g}"
+        )
+    return ""
+
+
+_LIMITS = {"redis-benchmark": _limits_of_redis_benchmark, "memtier_benchmark": _limits_of_memtier_benchmark}

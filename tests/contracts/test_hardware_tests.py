@@ -10,7 +10,9 @@ from time import perf_counter
 
 import pytest
 
+from shared import capabilities
 from shared.errors import EngineUnavailable
+from shared.kinds import hardware
 from tests.cuda_double import install
 from worker.hardware.caches import LastLevelCache
 from worker.hardware_tests import cpu_bandwidth, cpu_latency, cuda_bandwidth, cuda_latency, products
@@ -88,6 +90,12 @@ def test_a_test_stays_near_its_share_of_the_time(capability: str, name: str, mon
 def test_every_entry_has_the_method_of_the_port(capability: str, name: str) -> None:
     wanted = inspect.signature(HardwareTest.run)
     assert list(inspect.signature(resolve(TESTS[capability][name]).run).parameters) == list(wanted.parameters)
+
+
+def test_a_recipe_may_name_exactly_the_tests_that_a_worker_may_have() -> None:
+    of_devices = [names for capability, names in TESTS.items() if capability in capabilities.LABELS]  # the fake one has no label
+    assert set(hardware.TESTS) == {name for names in of_devices for name in names}
+    assert all(set(hardware.STANDARD) <= names.keys() for names in of_devices), "what a recipe measures without naming it runs everywhere"
 
 
 def test_an_unknown_test_or_capability_is_refused_with_the_known_ones() -> None:

@@ -68,7 +68,7 @@ def test_a_program_that_fails_is_told_with_what_it_said_and_never_with_a_passwor
 ) -> None:
     program(tmp_path, name, 'echo "cannot: no such thing" >&2; env > env.txt; exit 3')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    secrets = {} if name == "redis-benchmark" else {"password": "s3cret"}
+    secrets = {} if TOOLS[name].service == "redis" else {"password": "s3cret"}
     tool = resolve(name)("127.0.0.1:1", settings_of(TOOLS[name].service), secrets)
     with pytest.raises(EngineUnavailable, match=r"exit code 3\): cannot: no such thing"):
         tool.run(phase(tmp_path, tool.operations[0]), lambda _news: None, lambda: False)
@@ -95,7 +95,7 @@ def test_the_fake_tells_what_its_settings_say(tells: str, tmp_path: Path) -> Non
     assert run.printed == {"requests per second": 500.0}
     assert news
     if tells == "steps":
-        assert (run.steps, run.window_s) == (((1.0, 1), (3.0, 2)), 0.004)
+        assert (dict(run.steps), run.window_s) == ({"ask": ((1.0, 1), (3.0, 2))}, 0.004)
     else:
         assert run.records is not None
         assert [(due, last) for due, _, _, last, *_ in RECORD.iter_unpack(run.records.read_bytes())] == [(0, 1e6), (1_000_000, 3e6)]

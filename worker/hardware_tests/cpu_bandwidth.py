@@ -6,9 +6,9 @@ element, add `c = a + b` and triad `a = b + s·c` count 24. These are the bytes 
 of the cache before they write to it, and such reads are not counted. The best round is the figure, as in STREAM; the median stands beside
 it.
 
-numpy has no call that computes a triad at once. So triad runs block by block: `a = s·c`, then `a = b + a` while the block of `a` is still
-in the cache. From memory this moves the same bytes as one loop of C, and it takes about a sixth longer. Where torch is installed, its
-`add(b, c, alpha=s)` is such a loop, and is used. `add` moves the same bytes as triad.
+Each kernel is one loop over memory, as in STREAM. numpy has no loop that multiplies and adds. So its triad has `s = -1`, which is its
+`subtract`: the same arrays and the same bytes, without the multiplication, which costs nothing while the loop waits for memory. Where torch
+is installed, its `add(b, c, alpha=s)` multiplies too, and is used. docs/decisions/0048-triad-is-one-loop.md has the figures.
 """
 
 from __future__ import annotations
@@ -32,12 +32,10 @@ CACHES = 4  # an array is this many times as large as the last-level caches toge
 SMALLEST_ARRAY = 64 * 2**20  # in bytes; with a small cache, this makes a call take milliseconds
 MEMORY_SHARE = 0.5  # a share of the free memory
 LEAST_ROUNDS = 4  # the first one is a warm-up
-# A block of triad in numpy. A larger one has fewer calls. But two blocks of each thread must stay in the last-level cache, beside what else
-# is there. With blocks of 1.5 MB, triad reached 0.86 of a loop of C (in CPU time on an AMD EPYC), with 0.5 MB 0.80, and with 8 MB 0.78.
-MOST_BLOCK, LEAST_BLOCK = 3 * 2**19, 2**16  # in bytes
-BLOCKS_IN_CACHE = 4  # of each thread
 ALIGNMENT = 2 * 2**20  # bytes: a large page of x86 and of most ARM systems
-SCALAR = 0.5  # below 1, so that the values stay finite in any number of rounds
+SCALAR = 0.5  # of torch; not above 1, so that the values stay finite in any number of rounds
+BY_TORCH = f"torch.add, with s = {SCALAR}, in one loop over memory"
+BY_NUMPY = "numpy.subtract, with s = -1, in one loop over memory"
 
 
 class CpuBandwidth:
@@ -48,12 +46,11 @@ class CpuBandwidth:
         threads = _thread_counts(usable_cores())
         elements = max(CACHES * cache.size_bytes, SMALLEST_ARRAY) // 8
         why_not = _too_little_memory(elements, cache)
-        fused = find_spec("torch") is not None
+        with_torch = find_spec("torch") is not None
         facts: dict[str, Any] = {
-            "kernels": "copy c=a, add c=a+b, triad a=b+0.5c, on doubles",
+            "kernels": "copy c=a, add c=a+b, triad a=b+s·c, on doubles",
             "bytes_counted": "those that the program asks for, as STREAM counts: copy 16, add and triad 24 for each element",
-            "triad_by": "torch.add" if fused else "numpy in blocks that stay in the cache, which takes longer than one loop over memory",
-            "triad_block_bytes": 0 if fused else _block_bytes(cache, threads[-1]),
+            "triad_by": BY_TORCH if with_torch else BY_NUMPY,
             "array_bytes": 8 * elements,
             "last_level_cache_bytes": cache.size_bytes,
             "last_level_cache_source": cache.source,
@@ -62,7 +59,7 @@ class CpuBandwidth:
         best: dict[int, dict[str, list[float]]] = {}
         if not why_not:
             for position, count in enumerate(threads):
-                best[count] = _measure(count, elements, share.part(len(threads) - position), cache, fused=fused)
+                best[count] = _measure(count, elements, share.part(len(threads) - position), with_torch=with_torch)
                 facts["by_threads"][str(count)] = {name: {"best": max(of), "median": median(of)} for name, of in best[count].items()}
         return Readings(tuple(_readings(best, threads, why_not, elements)), facts)
 
@@ -82,30 +79,20 @@ def _too_little_memory(elements: int, cache: LastLevelCache) -> str:
     )
 
 
-def _block_bytes(cache: LastLevelCache, threads: int) -> int:
-    return min(MOST_BLOCK, max(LEAST_BLOCK, cache.size_bytes // (BLOCKS_IN_CACHE * threads)))
-
-
-def _measure(
-    threads: int, elements: int, share: Share, cache: LastLevelCache, *, fused: bool, least_rounds: int = LEAST_ROUNDS
-) -> dict[str, list[float]]:
+def _measure(threads: int, elements: int, share: Share, *, with_torch: bool, least_rounds: int = LEAST_ROUNDS) -> dict[str, list[float]]:
     """Return GB/s of each kernel in each round, without the first round."""
-    each, block = elements // threads, 0 if fused else _block_bytes(cache, threads) // 8
-    seconds = Team(threads, lambda _number: _kernels(each, block)).run(share, least_rounds)
+    each = elements // threads
+    seconds = Team(threads, lambda _number: _kernels(each, with_torch=with_torch)).run(share, least_rounds)
     return {name: [BYTES[name] * each * threads / taken / 1e9 for taken in of[1:]] for name, of in seconds.items()}
 
 
-def _kernels(elements: int, block: int) -> Mapping[str, Kernel]:
-    """Return the kernels on arrays that the calling thread is the first to touch.
-
-    Args:
-        block: the doubles of a block of triad in numpy; 0 to compute triad with torch.
-    """
+def _kernels(elements: int, *, with_torch: bool) -> Mapping[str, Kernel]:
+    """Return the kernels on arrays that the calling thread is the first to touch."""
     a, b, c = (_aligned(elements, value) for value in (1.0, 2.0, 0.0))
     return {
         "copy": lambda: np.copyto(c, a),
         "add": lambda: np.add(a, b, out=c),
-        "triad": _triad_in_blocks(a, b, c, block) if block else _triad_of_torch(a, b, c),
+        "triad": _triad_of_torch(a, b, c) if with_torch else lambda: np.subtract(b, c, out=a),
     }
 
 
@@ -116,19 +103,6 @@ def _aligned(elements: int, value: float) -> Any:
     array = raw[skipped : skipped + elements]
     array[:] = value
     return array
-
-
-def _triad_in_blocks(a: Any, b: Any, c: Any, block: int) -> Kernel:
-    slices = [slice(start, start + block) for start in range(0, len(a), block)]
-    blocks = [(a[part], b[part], c[part]) for part in slices]
-    multiply, add, scalar = np.multiply, np.add, np.float64(SCALAR)
-
-    def triad() -> None:
-        for to, one, other in blocks:
-            multiply(other, scalar, to)
-            add(one, to, to)
-
-    return triad
 
 
 def _triad_of_torch(a: Any, b: Any, c: Any) -> Kernel:

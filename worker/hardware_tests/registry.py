@@ -1,4 +1,7 @@
-"""Maps each hardware test of each device to its class. A new test needs one file beside this one, and one line here."""
+"""Maps each hardware test of each device to its class.
+
+A new test needs one file beside this one, one line here, and its name in `shared/kinds/hardware.py`, so that a recipe can ask for it.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 News = Callable[[str], None]  # is told how a phase goes, in a few words
+Steps = tuple[tuple[float, int], ...]  # latencies in ms, each with how many requests took at most so long
 EndsEarly = Callable[[], bool]  # says whether a tool shall end now, with what it has measured
 
 
@@ -47,7 +48,7 @@ class ToolRun:
         printed: The tool's own figures, by the names that it prints.
         began_at: When the measured window began, in seconds since 1970.
         records: The file with a record for each request (`shared.request_records`), if the tool tells of each.
-        steps: Otherwise the latencies that it printed: pairs of a latency in ms and how many requests took at most so long.
+        steps: Otherwise the latencies that it printed, by the operation.
         window_s: Otherwise how long it sent requests.
         stopped: What the tool said when it gave up. Empty if it did what it was asked for.
         ended_early: Whether it was told to end before it had done what it was asked for.
@@ -57,7 +58,7 @@ class ToolRun:
     printed: Mapping[str, float]
     began_at: float
     records: Path | None = None
-    steps: tuple[tuple[float, int], ...] = ()
+    steps: Mapping[str, Steps] = field(default_factory=dict)
     window_s: float = 0.0
     stopped: str = ""
     ended_early: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,7 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     on_error_line: Callable[[str], None] | None = None,
     ends_early: EndsEarly = lambda: False,
+    end_signal: signal.Signals = signal.SIGTERM,
 ) -> Ended:
     """Run a program until it ends, and return what it wrote. It is a child of the measured process, and ends with it.
 
@@ -54,6 +56,7 @@ def run_program(
         environment: Variables that are added to those of the worker, without the worker's own logins.
         on_error_line: Called with each line of its standard error while it runs.
         ends_early: Says whether it shall end now.
+        end_signal: What ends it early.
     """
     inherited = without_credentials(os.environ)  # noqa: TID251 - what any program inherits
     process = subprocess.Popen(
@@ -84,13 +87,13 @@ def run_program(
     with process:
         for reader in readers:
             reader.start()
-        early = _await(process, ends_early)
+        early = _await(process, ends_early, end_signal)
         for reader in readers:
             reader.join()
     return Ended(process.returncode, "".join(output), errors, early)
 
 
-def _await(process: subprocess.Popen[str], ends_early: EndsEarly) -> bool:
+def _await(process: subprocess.Popen[str], ends_early: EndsEarly, end_signal: signal.Signals) -> bool:
     """Wait for the end of a program. Returns whether it was ended early."""
     while True:
         try:
@@ -98,7 +101,7 @@ def _await(process: subprocess.Popen[str], ends_early: EndsEarly) -> bool:
         except subprocess.TimeoutExpired:
             if not ends_early():
                 continue
-            process.terminate()
+            process.send_signal(end_signal)
             try:
                 process.wait(GRACE_S)
             except subprocess.TimeoutExpired:

@@ -19,7 +19,7 @@ from tests.unit.orchestrator.reports.bundles import bundle, ended_job, record, r
 WORKLOAD = Workload(spec=HardwareSpec(), repeats=3)
 
 
-def result(number: int = 1, worker: str = "worker-abc", **values: float) -> Result:
+def result(number: int = 1, worker: str = "worker-abc", triad_by: object = None, **values: float) -> Result:
     figures = tuple(
         Figure.of(name, FIGURES[name], value, repeats=(value * 0.9, value, value * 1.1), n=30, missing="") for name, value in values.items()
     )
@@ -32,7 +32,7 @@ def result(number: int = 1, worker: str = "worker-abc", **values: float) -> Resu
         model_size=None,
         model_sha256=None,
         summary=None,
-        outcome=Outcome(headline="peak_gb_per_s", figures=figures),
+        outcome=Outcome(headline="peak_gb_per_s", figures=figures, detail={"tests": {"bandwidth": {"triad_by": triad_by}}}),
         runtime={"threads": {"intra_op": 4}, "warnings": ["copy_gb_per_s was 10 when it was measured last and is 12 now: +20.0 %"]},
     )
 
@@ -109,3 +109,11 @@ def test_the_page_does_not_grow_by_the_figures_of_each_job(monkeypatch: pytest.M
     assert (content["measured_total"], content["rooflines_total"], len(content["rooflines"])) == (20, 20, 5)
     assert "fp8\\_tflops: CPUs have no units for fp8 (in 20 of 20 jobs)" in page.markdown(content)
     assert not any(one.figures for one in page.jobs)  # type: ignore[attr-defined]
+
+
+def test_the_report_says_how_triad_was_computed_on_how_many_jobs_and_a_workers_text_adds_no_markup() -> None:
+    numpy, torch = job(triad_by="numpy.subtract, with s = -1"), job(2, worker="worker-b", triad_by="torch|*add*\n# x")
+    content, text, _ = page_of(numpy, job(3, triad_by="numpy.subtract, with s = -1"), torch)
+    assert "- The triad `a = b + s·c` was computed by numpy.subtract, with s = -1 (in 2 of 3 jobs)." in text
+    assert r"- The triad `a = b + s·c` was computed by torch\|\*add\* \# x (in 1 of 3 jobs)." in text
+    assert len(content["method"]["said"]) == len(page_of(job())[0]["method"]["said"]) + 2, "a result that does not say it adds nothing"

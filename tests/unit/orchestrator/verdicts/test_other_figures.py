@@ -90,6 +90,26 @@ def test_a_device_that_was_measured_for_another_time_is_named_and_judged_only_if
     assert judged(device(60), device(60), PEAK).verdict is Verdict.PASS
 
 
+def triad_of(facts: dict[str, str], factor: float = 1.0) -> JobRecord:
+    one = device(60)
+    assert one.result is not None
+    figure = Figure.of("triad_gb_per_s", OF_DEVICES["triad_gb_per_s"], SIX[0], repeats=tuple(value * factor for value in SIX))
+    outcome = Outcome(headline="triad_gb_per_s", figures=(figure,), detail={"tests": {"bandwidth": facts}})
+    return record(1, one.result.model_copy(update={"outcome": outcome}), workload=one.workload, kind="hardware")
+
+
+def test_triads_that_were_computed_in_different_ways_are_not_comparable() -> None:
+    blocks, loop = {"triad_by": "numpy in blocks", "kernels": "triad a=b+0.5c"}, {"triad_by": "numpy.subtract", "kernels": "triad a=b+s·c"}
+    triad = FIGURES["triad_gb_per_s"]
+    found = judged(triad_of(blocks), triad_of(loop, 0.5), triad)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.judged[0].reason == "not comparable: triad_by (numpy in blocks in BASE, numpy.subtract in NEW)"
+    assert judged(triad_of(blocks), triad_of(loop, 0.5), triad, allowed=frozenset({"triad_by"})).verdict is Verdict.FAIL
+    assert judged(triad_of(loop), triad_of(loop), triad).verdict is Verdict.PASS
+    on_a_gpu = triad_of({"kernels": "triad a=b+0.5c"})  # says nothing else, because it has one way
+    assert judged(on_a_gpu, on_a_gpu, triad).verdict is Verdict.PASS
+
+
 def test_two_times_of_one_device_have_no_common_cell() -> None:
     entries = [entry_of(one, PEAK, "lab") for one in (device(5), device(60, number=2))]
     (cell,) = matrix(entries, ["device"], PEAK)

@@ -96,6 +96,10 @@ def test_a_number_is_still_no_text_in_a_message() -> None:
         ),
         ("model: a\non: [hardware.cpu]", "hardware.cpu is for the kind of work 'hardware', and this is 'inference'"),
         ("hardware: {tests: [flops, flops]}", "each test is listed once"),
+        (
+            "hardware: {tests: [flops, bandwith]}",
+            "hardware.tests.1: line 1: there is no test 'bandwith' of a device: did you mean 'bandwidth'? Known: bandwidth, flops, latency",
+        ),
         ("hardware: {seconds: 0}", "greater than or equal to 1"),
     ],
 )
@@ -109,6 +113,20 @@ def test_a_recipe_for_the_device_needs_neither_a_model_nor_a_unit() -> None:
     recipe = load_recipe("hardware: {tests: [flops]}\nsweep: {hardware.seconds: [5, 10]}\n")
     assert recipe.on == ("hardware.cpu",)
     assert [cell.spec() for cell in cells_of(recipe)] == [HardwareSpec(tests=("flops",), seconds=seconds) for seconds in (5, 10)]
+
+
+def test_a_sweep_over_tests_is_refused_if_one_of_them_is_unknown() -> None:
+    recipe = load_recipe("hardware: {}\nsweep: {hardware.tests: [[flops], [bandwith]]}\n")
+    with pytest.raises(InvalidInput, match=r"hardware\.tests\.0: there is no test 'bandwith' of a device: did you mean 'bandwidth'\?"):
+        list(cells_of(recipe))
+
+
+def test_a_stored_job_of_a_test_that_this_version_does_not_know_is_read() -> None:
+    stored = Workload(spec=HardwareSpec(tests=("flops",))).model_dump(mode="json")
+    stored["tests"] = ["hashing"]
+    read = Workload.model_validate(stored)
+    assert isinstance(read.spec, HardwareSpec)
+    assert read.spec.tests == ("hashing",)
 
 
 def test_a_recipe_that_is_written_out_with_every_key_is_read_back() -> None:

@@ -11,24 +11,22 @@ from worker.hardware_tests import chase, cpu_bandwidth, cpu_flops, cpu_latency
 from worker.hardware_tests.base import Share
 
 
-@pytest.mark.parametrize("elements", [1, 4_096, 2 * 4_096 + 5])
-def test_a_triad_in_blocks_computes_what_a_triad_is(elements: int) -> None:
-    generator = np.random.default_rng(1)
-    b, c = generator.standard_normal((2, elements))
-    a = np.zeros(elements)
-    cpu_bandwidth._triad_in_blocks(a, b, c, 4_096)()
-    assert np.array_equal(a, b + cpu_bandwidth.SCALAR * c)
-
-
-@pytest.mark.parametrize(
-    ("cache_bytes", "threads", "block_bytes"), [(2**25, 2, 3 * 2**19), (2**21, 4, 2**17), (2**19, 8, 2**16), (2**30, 128, 3 * 2**19)]
-)
-def test_the_blocks_of_all_threads_stay_in_the_cache(cache_bytes: int, threads: int, block_bytes: int) -> None:
-    assert cpu_bandwidth._block_bytes(LastLevelCache(cache_bytes, "this test"), threads) == block_bytes
+def test_a_triad_of_numpy_is_one_call_that_computes_what_a_triad_with_s_of_minus_1_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = [np.zeros(1_001), *np.random.default_rng(1).standard_normal((2, 1_001))]  # a, b, c, in the order in which they are made
+    made = iter(arrays)
+    monkeypatch.setattr(cpu_bandwidth, "_aligned", lambda _elements, _value: next(made))
+    a, b, c = arrays
+    kernels = cpu_bandwidth._kernels(1_001, with_torch=False)
+    kernels["triad"]()
+    assert np.array_equal(a, b + -1.0 * c)
+    kernels["add"]()
+    assert np.array_equal(c, a + b)
+    kernels["copy"]()
+    assert np.array_equal(c, a)
 
 
 def test_values_stay_finite_in_any_number_of_rounds() -> None:
-    kernels = cpu_bandwidth._kernels(8, 4)
+    kernels = cpu_bandwidth._kernels(8, with_torch=False)
     for _ in range(3_000):
         for kernel in kernels.values():
             kernel()  # a warning of an overflow would be an error here
@@ -53,7 +51,7 @@ def test_bytes_are_counted_as_stream_counts_them(monkeypatch: pytest.MonkeyPatch
             return {name: [9.0, 1.0, 2.0] for name in cpu_bandwidth.BYTES}
 
     monkeypatch.setattr(cpu_bandwidth, "Team", OneSecond)
-    rates = cpu_bandwidth._measure(4, 10**9, Share(1), LastLevelCache(2**25, "this test"), fused=False)
+    rates = cpu_bandwidth._measure(4, 10**9, Share(1), with_torch=False)
     assert rates == {"copy": [16.0, 8.0], "add": [24.0, 12.0], "triad": [24.0, 12.0]}
 
 

@@ -193,6 +193,21 @@ def test_this_machine_says_which_servers_it_can_start() -> None:
     assert "fake" in SERVICES, "which a worker does not offer"
 
 
+def test_a_program_that_does_not_say_its_version_is_not_offered_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "qdrant").write_text("this is no program")
+    (tmp_path / "qdrant").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineUnavailable, match=r"the program .*qdrant does not say its version: .*Exec format error.*; repair it"):
+        QdrantService().version()
+    startable.cache_clear()
+    assert "qdrant" not in startable()
+    startable.cache_clear()
+    assert "not offered for services of the type qdrant: the program" in caplog.text
+    assert "triton" not in caplog.text, "a program that is not there is no fault of the device"
+
+
 def test_a_service_that_cannot_be_started_here_is_named() -> None:
     with pytest.raises(EngineUnavailable, match="this worker can start no service of the type 'http'; give the `address`"):
         resolve("http")
