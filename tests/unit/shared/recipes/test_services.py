@@ -420,6 +420,15 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
                 ("{}", "{pattern: poisson, rate: 10}", "cannot follow `load.pattern: poisson`"),
             ]
         ),
+        *(
+            (f"service: {{type: vllm}}\nclient: {{driver: native, settings: {settings}}}\nload: {load}", message)
+            for settings, load, message in [
+                ("{stream: false}", "{}", "reads streams only"),
+                ("{include_usage: false}", "{}", "always asks for the numbers of tokens"),
+                ("{}", "{duration_s: 5}", "takes a number of requests and no time; write `load.count`"),
+                ("{}", "{pattern: ramp, rate: 5, rate_from: 1, duration_s: 5}", "vllm-bench cannot follow `load.pattern: ramp`"),
+            ]
+        ),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {pattern: ramp, rate: 5}", "cannot follow `load.pattern: ramp`"),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {ramp_up_s: 1}", "pgbench has no ramp-up"),
         (
