@@ -83,6 +83,8 @@ class KeptServices:
             others = self._kept is not None and self._kept.campaign_id != campaign_id
         if others:
             self.close()
+        else:
+            self._wait_for_end()
 
     def stop(self, service_id: str) -> None:
         """End the server that is idle under this id. This does not wait for its end.
