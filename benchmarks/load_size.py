@@ -98,12 +98,13 @@ def report(folder: Path, requests: int) -> None:
     from orchestrator.reports.outputs import write_campaign
     from orchestrator.reports.rows import csv_row
     from shared.figures import Outcome
+    from shared.ids import campaign_of
     from shared.jobs import CampaignStatus, JobStatus
     from shared.protocol.messages import Device, Result
     from shared.request_records import NAME
     from shared.workloads import Workload
 
-    campaign = JOB.rpartition("-job-")[0]
+    campaign = campaign_of(JOB)
     there = folder / "outputs" / campaign / "requests"
     there.mkdir(parents=True)
     (folder / NAME).replace(there / f"{JOB}.bin")

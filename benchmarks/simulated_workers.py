@@ -27,7 +27,7 @@ from redis.connection import parse_url
 from orchestrator.dispatch.depths import SEPARATOR
 from shared.capabilities import RESULTS_QUEUE, worker_queue
 from shared.celery_app import PRIORITY_STEPS
-from shared.ids import new_incarnation, worker_id_of
+from shared.ids import campaign_of, new_incarnation, worker_id_of
 from shared.protocol import keys, scripts
 from shared.protocol.messages import answer_field
 from shared.workers import DeviceInfo, Registration
@@ -150,7 +150,7 @@ class SimulatedWorker:
         self._changed.set()
 
     async def _report(self, template: str, job_id: str, attempt: int) -> None:
-        body = template.replace(TEMPLATE, job_id).replace(TEMPLATE.rpartition("-job-")[0], job_id.rpartition("-job-")[0])
+        body = template.replace(TEMPLATE, job_id).replace(campaign_of(TEMPLATE), campaign_of(job_id))
         body = body.replace('"attempt":1', f'"attempt":{attempt}', 1)
         envelope = {"body": base64.b64encode(body.encode()).decode(), "properties": {"body_encoding": "base64"}}
         await self._broker.ask("LPUSH", RESULTS_QUEUE, json.dumps(envelope))

@@ -16,6 +16,7 @@ from shared.markdown import cell
 STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NEW": "cyan"}
 PASS, FAIL = "PASS", "FAIL"
 NAMES = ("title", "device", "compute_unit")  # what tells the jobs of a campaign apart
+_BETTER = {"higher": "higher is better; ", "lower": "lower is better; "}
 MOST_NEW = 20  # the most jobs without a counterpart that are shown
 TABLE_WIDTH = 140  # in a narrower terminal the reasons would be columns of single words
 
@@ -79,18 +80,34 @@ def _block(pair: Mapping[str, Any], unit: str) -> RenderableType:
 
 
 def notes(found: Mapping[str, Any]) -> list[str]:
-    """Return what stands below the table: warnings, jobs without a counterpart, and what was left out."""
+    """Return what stands below the table: scores, warnings, jobs without a counterpart, and what was left out."""
     warned: dict[str, int] = {}
     for pair in found["pairs"]:
         for warning in pair["warnings"]:
             warned[warning] = warned.get(warning, 0) + 1
     total = len(found["pairs"])
-    lines = [f"{warning} (in {count} of {total} pairs)" if total > 1 else warning for warning, count in warned.items()]
+    lines = [said for pair in found["pairs"] for said in _scores(pair, several=total > 1)]
+    lines += [f"{warning} (in {count} of {total} pairs)" if total > 1 else warning for warning, count in warned.items()]
     if found["only_current_total"] > MOST_NEW:
         lines.append(f"{found['only_current_total']} jobs are only in NEW; the first {MOST_NEW} are listed")
     if found["pairs_total"] > total:
         lines.append(f"the first {total} of {found['pairs_total']} pairs")
     return lines
+
+
+def _scores(pair: Mapping[str, Any], *, several: bool) -> list[str]:
+    """Return how good the answers of both sides are. An orchestrator of an earlier version does not say it."""
+    job = f"{shown(pair['title'])}: " if several else ""
+    return [
+        f"{job}{shown(one['name'])} {_score(one, 'baseline')} → {_score(one, 'current')} {shown(one['unit'])} "
+        f"({_BETTER.get(one['better'], '')}no test compares it)"
+        for one in pair.get("scores", ())
+    ]
+
+
+def _score(one: Mapping[str, Any], side: str) -> str:
+    low, high = one[f"{side}_low"], one[f"{side}_high"]
+    return _number(one[side]) + ("" if low is None else f" [{_number(low)} to {_number(high)}]")
 
 
 def markdown(found: Mapping[str, Any]) -> str:

@@ -94,9 +94,26 @@ def _of_generation(rows: Rows) -> list[_Column]:
         *_if_any(rows, "PrefillTokensPerS", "Prefill tokens/s", _milliseconds),
         *_if_any(rows, "Rouge1", "ROUGE-1", _milliseconds),
         *_if_any(rows, "RougeLsum", "ROUGE-Lsum", _milliseconds),
+        *_scores(rows),
         _Column("Load ms", [_milliseconds(row.get("LoadMsMedian")) for row in rows]),
         *_if_any(rows, "CostPer1MTokens", "Cost/1M tokens", lambda value: _number(value, ".3g")),
     ]
+
+
+OF_ROUGE = frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"})  # these figures have columns of their own
+
+
+def _scores(rows: Rows) -> list[_Column]:
+    """Return a column for each figure of the scorers that the rows have, whoever brought the scorer."""
+    found = [_parameters(str(row.get("Scores") or "")) or {} for row in rows]
+    names = [name for name in dict.fromkeys(name for one in found for name in one) if name not in OF_ROUGE]
+    return [_Column(_heading(name), [_milliseconds(one.get(name)) for one in found]) for name in names]
+
+
+def _heading(figure: str) -> str:
+    """Return the name of a figure as a heading: `found_percent` is `Found %`."""
+    words = shown(figure).removesuffix("_percent").replace("_", " ")
+    return words[:1].upper() + words[1:] + (" %" if figure.endswith("_percent") else "")
 
 
 BAR = 24  # characters of the longest bar

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+SCHEME = "hf://"
 HUB = "https://huggingface.co"
 SHAPE = "hf://org/repo[@revision]/path/to/model.onnx"
 SNAPSHOT_SHAPE = "hf://org/repo[@revision]"
@@ -18,6 +19,11 @@ _REPO = r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/(?:pr|convert)/[\w
 _SOURCE = re.compile(_REPO + r"/(?P<path>[^?#]+)", re.IGNORECASE | re.ASCII | re.DOTALL)
 _SNAPSHOT = re.compile(_REPO, re.IGNORECASE | re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def _leaves_its_place(*paths: str | None) -> bool:
+    """Return whether a part of a path is empty or means a folder above, so that it would become another address of the hub."""
+    return any(part in ("", ".", "..") for path in paths if path is not None for part in path.split("/"))
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,7 @@ class HubFile:
             ValueError: the text is not the address of a file on a hub. The message shows the expected form.
         """
         found = _SOURCE.fullmatch(source)
-        parts = f"{found['repo']}/{found['path']}".split("/") if found else []
-        if found is None or not source.isprintable() or {"", ".", ".."} & set(parts):
+        if found is None or not source.isprintable() or _leaves_its_place(found["repo"], found["path"], found["revision"]):
             raise ValueError(f"a file on a hub is written {SHAPE}")
         return cls(found["repo"], found["revision"] or "main", found["path"])
 
@@ -61,7 +66,7 @@ class HubSnapshot:
             ValueError: the text is not the address of a repository on a hub. The message shows the expected form.
         """
         found = _SNAPSHOT.fullmatch(source)
-        if found is None or {".", ".."} & set(found["repo"].split("/")):
+        if found is None or _leaves_its_place(found["repo"], found["revision"]):
             raise ValueError(f"a snapshot on a hub is written {SNAPSHOT_SHAPE}, which is the whole repository at one revision")
         return cls(found["repo"], found["revision"] or "main")
 
@@ -83,3 +88,18 @@ class HubSnapshot:
 
     def __str__(self) -> str:
         return f"hf://{self.repo}@{self.revision}"
+
+
+def require_hub_address(source: str, *, snapshots: bool) -> None:
+    """Check an `hf://` address of a model.
+
+    Args:
+        snapshots: whether it must name a whole repository, which a language model is, and not one file.
+
+    Raises:
+        ValueError: it does not. The message shows the expected form.
+    """
+    if snapshots:
+        HubSnapshot.parse(source)
+    else:
+        HubFile.parse(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from shared.errors import DeviceFailed
-from shared.ids import AttemptKey
+from shared.ids import AttemptKey, campaign_of
 from shared.masking import masked
 from shared.protocol.messages import Artifact, Assignment, AttemptLog, Device, Result
 from shared.storable import storable_text
@@ -114,7 +114,7 @@ def unreadable(author: Author, key: AttemptKey, reason: str, now: float) -> Resu
         job_id=job_id,
         attempt=attempt,
         **author.speaker(),
-        campaign_id=job_id.rpartition("-job-")[0],
+        campaign_id=campaign_of(job_id),
         capability="",
         status="failed",
         error=f"{author.device.name} (Fleetmark {author.version}) cannot read its assignment, now a dead letter; "

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.clock import Clock
-from shared.errors import Unavailable
+from shared.errors import EngineUnavailable, Unavailable
 from shared.ids import AttemptKey
 from shared.log import about
 from shared.masking import masked
 from shared.protocol.keys import CLAIM_TTL_S
 from shared.protocol.messages import Assignment, Result
+from shared.targets import Launched
 from worker.activity import Activity
 from worker.assignments import read_order
 from worker.job_log import JobLog, Journals
@@ -74,6 +75,7 @@ class JobTask:
         clock: Clock,
         inline_everything: bool = False,
         on_pause: Callable[[], None] = lambda: None,
+        on_lost_ability: Callable[[], None] = lambda: None,
         clock_warning: str = "",
     ) -> None:
         """Set up the task.
@@ -81,6 +83,7 @@ class JobTask:
         Args:
             clock_warning: What is wrong with this device's clock. It is added to the log of each attempt, whose times are then wrong.
             inline_everything: Send large artifacts inside the message, too, because no orchestrator to upload them to is known.
+            on_lost_ability: Called after a job that failed because this device may lack a server that it has offered.
             on_pause: Called when this device must stop taking messages for a while, because it is in quarantine or rests.
         """
         self.author = author
@@ -95,7 +98,7 @@ class JobTask:
             clock=clock,
             inline_everything=inline_everything,
         )
-        self._on_pause = on_pause
+        self._on_pause, self._on_lost_ability = on_pause, on_lost_ability
         self._clock_warning = clock_warning
         self._finished: deque[AttemptKey] = deque(maxlen=REMEMBERED)
         self._rest = Rest(clock)
@@ -272,6 +275,8 @@ class JobTask:
         times = (attempt.started_at, self._clock.now().timestamp())
         result, attachments = self._mail.packed(attempt.assignment, outcome, failure, times, attempt.job_log)
         self._rest_after(result)  # before the result is sent, which may cause the job to be sent again
+        if result.error_kind == EngineUnavailable.kind and isinstance(attempt.assignment.workload.target, Launched):
+            self._on_lost_ability()  # before the result is sent, after which the next such job may be sent here
         self._mail.send(result, attachments)
         self._finished.append(key)
         log.info("attempt %d of %s ended: %s%s", result.attempt, result.job_id, result.status, f": {result.error}" if result.error else "")

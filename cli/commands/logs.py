@@ -19,7 +19,7 @@ from cli.options import Host, Token, connect
 from cli.tables import local_time
 from cli.terminal import out, say
 from shared.errors import InvalidInput
-from shared.ids import JOB_ID, campaign_of
+from shared.ids import JOB_ID, campaign_of, number_of
 
 STYLES = {"warning": "yellow", "error": "red", "debug": "dim"}
 
@@ -114,7 +114,7 @@ def _filled(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _print(line: dict[str, Any]) -> None:
     level = str(line.get("level", ""))
-    place = f"{str(line.get('job', '')).rpartition('-job-')[2]}.{line.get('attempt', '')}"
+    place = f"{number_of(str(line.get('job', '')))}.{line.get('attempt', '')}"
     out.print(
         Text(local_time(line.get("time"))[-8:], style="dim"),
         Text(f"{level:<7}", style=STYLES.get(level, "")),

@@ -54,6 +54,8 @@ def stop(
 ) -> None:
     """Stop a service. Its job is cancelled, because it has nothing to measure any more.
 
+    A service that is idle between two jobs of a campaign is ended alone. The next job of the campaign starts a new one.
+
     Example:
 
       fleetmark services stop campaign-01jd9…-job-1.1
@@ -63,4 +65,5 @@ def stop(
     if as_json:
         show_json(stopped)
     else:
-        say(f"{stopped['service_id']} is being stopped, and {stopped['job_id']} is cancelled.")
+        of_job = f"{stopped['job_id']} is cancelled" if stopped.get("job_cancelled", True) else f"{stopped['job_id']} has already ended"
+        say(f"{stopped['service_id']} is being stopped, and {of_job}.")

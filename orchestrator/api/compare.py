@@ -20,6 +20,7 @@ from orchestrator.verdicts.figures import COMPARED, FIGURES, compared_figure, fi
 from orchestrator.verdicts.matrix import AXES, DEFAULT_AXES, Cell, axes_of
 from orchestrator.verdicts.sides import Side
 from orchestrator.verdicts.terms import LEAST_LEVEL, LEVEL, MAX_REGRESSION, MOST_LEVEL, SHARE, Terms, allowed_facts, share_of
+from shared.figures import Figure
 from shared.ids import CAMPAIGN_ID
 
 router = APIRouter(prefix="/api", tags=["comparisons"])
@@ -49,6 +50,18 @@ class DifferenceBody(BaseModel):
     allowed: bool
 
 
+class ScoreBody(BaseModel):
+    name: str
+    unit: str
+    better: str
+    baseline: float | None = Field(description="null if it was not judged by this scorer")
+    baseline_low: float | None = Field(description="the lower end of the 95 % interval over the documents")
+    baseline_high: float | None
+    current: float | None
+    current_low: float | None
+    current_high: float | None
+
+
 class PairBody(BaseModel):
     title: str = Field(description="the model, with the values that the recipe varied")
     device: str
@@ -69,6 +82,7 @@ class PairBody(BaseModel):
     baseline_repeats: int
     current_repeats: int
     differences: list[DifferenceBody]
+    scores: list[ScoreBody] = Field(description="how good the answers of language models are; they do not change the verdict")
     warnings: list[str]
 
 
@@ -261,7 +275,26 @@ def _pair(one: Judged, terms: Terms) -> dict[str, Any]:
             {"fact": item.fact, "baseline": item.baseline, "current": item.current, "allowed": item.fact in terms.allowed}
             for item in one.differing
         ],
+        "scores": _scores(base, new),
         "warnings": list(one.warnings),
+    }
+
+
+def _scores(base: Side, new: Side | None) -> list[dict[str, Any]]:
+    before, after = ({one.name: one for one in side.scores} if side is not None else {} for side in (base, new))
+    kinds = {**before, **after}
+    return [
+        {"name": name, "unit": one.unit, "better": one.better} | _score("baseline", before.get(name)) | _score("current", after.get(name))
+        for name, one in kinds.items()
+    ]
+
+
+def _score(side: str, figure: Figure | None) -> dict[str, float | None]:
+    interval = figure.interval if figure is not None else None
+    return {
+        side: figure.value if figure is not None else None,
+        f"{side}_low": interval.low if interval else None,
+        f"{side}_high": interval.high if interval else None,
     }
 
 

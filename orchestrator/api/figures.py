@@ -16,7 +16,7 @@ from orchestrator.api.times import Moment, text
 from orchestrator.operations.figures import DECLARED, require_figure
 from orchestrator.store import figures
 from orchestrator.store.figures import ListedFigure
-from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID
+from shared.ids import CAMPAIGN_ID, JOB_ID, WORKER_ID, campaign_of, number_of
 
 router = APIRouter(prefix="/api", tags=["figures"])
 
@@ -64,7 +64,7 @@ def list_figures(
     newest campaign first.
     """
     after = figure_of(cursor)
-    campaign_id, number = (job.rpartition("-job-")[0], int(job.rpartition("-job-")[2])) if job is not None else (campaign, None)
+    campaign_id, number = (campaign_of(job), number_of(job)) if job is not None else (campaign, None)
     wanted: dict[str, Any] = {"campaign_id": campaign_id, "number": number, "name": name, "model": model, "since": since}
     if device is not None:
         wanted["worker_id" if WORKER_ID.fullmatch(device) else "device"] = device

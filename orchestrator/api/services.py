@@ -14,12 +14,13 @@ from orchestrator.api.errors import documented
 from orchestrator.api.times import text_of_epoch
 from orchestrator.operations.cancel import cancel_job
 from orchestrator.operations.context import Context
-from shared.errors import NotFound
+from shared.errors import IllegalTransition, NotFound
 from shared.workers import WorkerStatus
 
 router = APIRouter(prefix="/api", tags=["services"])
 
 LATEST = 4e9  # seconds since 1970; a later start is nonsense, as is NaN
+IDLE = "idle"  # the state of a service that waits for the next job of its campaign
 MAX_TEXT = 300  # characters of what a worker says; it may send anything
 ServiceId = Annotated[str, Path(max_length=128, description="the id of a service, as `GET /api/services` lists it")]
 
@@ -28,7 +29,7 @@ class ServiceBody(BaseModel):
     service_id: str
     type: str = Field(examples=["redis"])
     address: str = Field(description="where its clients find it on its device")
-    state: str = Field(description="`starting` or `healthy`, as its worker said last")
+    state: str = Field(description="`starting`, `healthy`, or `idle` between two jobs of a campaign, as its worker said last")
     launcher: str
     version: str
     started_at: str | None
@@ -46,6 +47,7 @@ class StoppedService(BaseModel):
     service_id: str
     job_id: str
     status: str = Field(examples=["stopping"])
+    job_cancelled: bool = Field(description="false for a service that is idle between two jobs of a campaign: its last job has ended")
 
 
 @router.get("/services", response_model=Services, responses=documented())
@@ -57,12 +59,26 @@ def list_services(ctx: Ctx) -> JSONResponse:
 
 @router.post("/services/{service_id}/stop", response_model=StoppedService, responses=documented(404, 409))
 def stop_service(ctx: Ctx, service_id: ServiceId) -> JSONResponse:
-    """Stop a service. Its job is cancelled, because it has nothing to measure any more; the worker then ends the service."""
+    """Stop a service at the next heartbeat of its worker. Its job is cancelled, because it has nothing to measure any more.
+
+    A service that is idle between two jobs of a campaign is ended alone, and the next job of the campaign starts a new one.
+    """
     service = next((one for one in _running(ctx) if one["service_id"] == service_id), None)
     if service is None:
         raise NotFound(f"no worker runs a service {service_id!r}; GET /api/services lists those that run")
-    cancel_job(ctx, service["job_id"])
-    return JSONResponse({"service_id": service_id, "job_id": service["job_id"], "status": "stopping"})
+    cancelled = service["state"] != IDLE and _cancelled(ctx, service["job_id"])
+    if not cancelled:
+        ctx.registry.stop_service(service["worker_id"], service_id)
+    return JSONResponse({"service_id": service_id, "job_id": service["job_id"], "status": "stopping", "job_cancelled": cancelled})
+
+
+def _cancelled(ctx: Context, job_id: str) -> bool:
+    """Cancel the job of a service, and return whether it is cancelled. It is not if it has ended since the last heartbeat of its worker."""
+    try:
+        cancel_job(ctx, job_id)
+    except IllegalTransition:
+        return False
+    return True
 
 
 def _running(ctx: Context) -> Iterator[dict[str, Any]]:

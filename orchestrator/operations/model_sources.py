@@ -16,7 +16,7 @@ from shared.content import beside
 from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput, ModelInvalid, nearest
 from shared.external_data import external_locations
-from shared.hub import HubFile, HubSnapshot
+from shared.hub import require_hub_address
 from shared.inputs import Companion, ModelRef
 from shared.recipes import ModelEntry
 from shared.sources import UPLOAD, file_path, model_name, upload_of
@@ -202,20 +202,13 @@ def _check_url(source: str, scheme: str, snapshots: bool) -> None:
         raise _invalid(source, f"{scheme}:// has no login")
     if scheme in ("file", "hf"):
         try:
-            _check_hub(source, snapshots) if scheme == "hf" else file_path(source)
+            require_hub_address(source, snapshots=snapshots) if scheme == "hf" else file_path(source)
         except ValueError as error:
             raise _invalid(source, str(error)) from error
     elif not urlsplit(source).hostname:
         raise _invalid(source, "it names no host")
     if scheme == "file" and source.endswith("/") and not snapshots:
         raise _invalid(source, "it is a directory; name the model's file")
-
-
-def _check_hub(source: str, snapshots: bool) -> None:
-    if snapshots:
-        HubSnapshot.parse(source)
-    else:
-        HubFile.parse(source)
 
 
 def _check_promise(entry: ModelEntry, sha256: str, size: int) -> None:

@@ -23,6 +23,7 @@ class States(Looks):
         self._step = link.redis.register_script(scripts.STEP)
         self._reset = link.redis.register_script(scripts.RESET)
         self._condemn = link.redis.register_script(scripts.CONDEMN)
+        self._stop_service = link.redis.register_script(scripts.STOP_SERVICE)
 
     def heartbeat(
         self, worker_id: str, status: WorkerStatus | None = None, current_job: str = "", metrics: dict[str, Any] | None = None
@@ -82,6 +83,18 @@ class States(Looks):
         with self._link.answering():
             done = self._reset(args=[worker_id])
         if not done:
+            raise is_gone(self.get(worker_id).id)
+
+    def stop_service(self, worker_id: str, service_id: str) -> None:
+        """Tell a worker at its next heartbeat that an idle service of it is unwanted.
+
+        Raises:
+            NotFound: no worker has this id.
+            Conflict: the worker is gone.
+        """
+        with self._link.answering():
+            told = self._stop_service(args=[worker_id, service_id])
+        if not told:
             raise is_gone(self.get(worker_id).id)
 
     def remove(self, worker_id: str) -> None:

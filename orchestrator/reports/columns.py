@@ -30,6 +30,8 @@ COLUMNS: tuple[str, ...] = (
     *("CostPer1MTokens", "Rouge1", "Rouge2", "RougeLsum", "RecallAtK", "GBPerS", "Tflops", "Provider", "BatchSize", "Threads"),
     *("ModelSha256", "StoppedBecause", "Warnings"),
     *("SamplesPerS", "CostPer1000Samples", "PricePerHour", "PriceSource"),
+    *("FoundPercent", "ExactMatchPercent", "RightPercent", "ValidJsonPercent"),
+    *("ScoreName", "Score", "ScoreCiLow", "ScoreCiHigh", "Scores"),
 )
 # These columns can hold text. Some of it is untrusted: names of devices and files, errors.
 TEXT_COLUMNS = frozenset(
@@ -37,6 +39,7 @@ TEXT_COLUMNS = frozenset(
         *("Status", "JobId", "FileName", "ComputeUnits", "DeviceName", "Soc", "DeviceOs"),
         *("NoiseGrade", "WorkerId", "CampaignId", "CreatedUtc", "Error"),
         *("Kind", "Parameters", "ClientBound", "EnergySource", "Provider", "ModelSha256", "StoppedBecause", "Warnings", "PriceSource"),
+        *("ScoreName", "Scores"),
     }
 )
 # These columns hold whole numbers.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.ids import number_of
 from shared.jobs import outcome
 from shared.markdown import cell
 
@@ -41,7 +42,8 @@ def noisy_text(content: dict[str, Any]) -> list[str]:
     if not noisy:
         return []
     why = " and ".join(cell(one["said"]) for one in content["noise"]["main_reasons"])
-    return [f"{noisy} of {content['noise']['jobs']} results are noisy: {why}. See *Noise*."]
+    are = "results are" if content["noise"]["jobs"] > 1 else "result is"
+    return [f"{noisy} of {content['noise']['jobs']} {are} noisy: {why}. See *Noise*."]
 
 
 def energy_text(content: dict[str, Any]) -> list[str]:
@@ -59,7 +61,7 @@ def failures_text(content: dict[str, Any], what: str) -> str:
         return ""
     table = [f"| job | {what} | device · runtime | state | reason |", "| --- | --- | --- | --- | --- |"]
     for one in content["failures"]:
-        number, reason = one["job_id"].rpartition("-job-")[2], cell(one["reason"], 300)
+        number, reason = number_of(one["job_id"]), cell(one["reason"], 300)
         table.append(f"| {number} | {cell(one['work'])} | {cell(one['where'])} | {one['status']} | {reason} |")
     more = content["failures_total"] - len(content["failures"])
     return "## What failed\n\n" + "\n".join(table) + (f"\n\n{more} more in `results.csv`." if more else "")
@@ -74,7 +76,7 @@ def noise_text(content: dict[str, Any]) -> str:
     lines = [f"Jobs by how quiet their machine was while they were measured: {grades}.\n"]
     lines += [f"- {cell(one['said'])}: in {one['jobs']} of {noise['jobs']} jobs" for one in noise["reasons"]]
     if noise["not_steady"]:
-        numbers = ", ".join(name.rpartition("-job-")[2] for name in noise["not_steady"][:20])
+        numbers = ", ".join(str(number_of(name)) for name in noise["not_steady"][:20])
         more = f" and {noise['not_steady_total'] - 20} more" if noise["not_steady_total"] > 20 else ""
         lines.append(
             f"\nNot steady within a repeat (trend or long warm-up): job {numbers}{more}. Their medians depend on how long one measures."

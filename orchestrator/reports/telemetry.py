@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from orchestrator.reports.bundle import JobRecord
 from orchestrator.whole_files import whole_file
+from shared.ids import number_of
 from shared.storable import storable_text
 from shared.telemetry import TELEMETRY_FORMAT, Header, PhaseTime
 
@@ -81,7 +82,7 @@ class Sampled:
 def sampled_of(job: JobRecord, labels: Mapping[str, str]) -> Sampled:
     result = job.result
     device = labels.get(result.worker_id, result.device.name) if result is not None else ""
-    name = " · ".join(filter(None, (f"job {job.job_id.rpartition('-job-')[2]}", job.name, device)))
+    name = " · ".join(filter(None, (f"job {number_of(job.job_id)}", job.name, device)))
     return Sampled(job.job_id, result.attempt if result is not None else job.attempt, name)
 
 

@@ -15,6 +15,7 @@ from shared import telemetry
 from shared.errors import FieldError, InvalidInput, nearest_few
 from shared.figures import Better, Figure
 from shared.protocol.messages import Result
+from shared.scorers.registry import figure_of_a_package
 
 _TIMES = frozenset({"ns", "us", "ms", "s"})
 _SIZES = frozenset({"MB", "bytes"})
@@ -67,7 +68,7 @@ def facts_for(metric: Metric) -> tuple[Fact, ...]:
 
 
 def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
-    """Return the figure with this name.
+    """Return the figure with this name, of our own or of a scorer that another package brings.
 
     Args:
         sheet: the sheet of the kind of work that must have the figure; None for any kind.
@@ -75,6 +76,8 @@ def figure_kind(name: str, sheet: Sheet | None = None) -> Metric:
     Raises:
         InvalidInput: there is none.
     """
+    if name not in FIGURES and (kind := figure_of_a_package(name)) is not None:
+        return Metric(name, kind.unit, kind.better)
     return FIGURES[_known(name, FIGURES if sheet is None else (*sheet.figures, *telemetry.FIGURES), sheet)]
 
 
@@ -92,7 +95,7 @@ def _known(name: str, known: Iterable[str], sheet: Sheet | None = None) -> str:
     if name in names:
         return name
     others = nearest_few(name, names, LISTED_AT)
-    if name not in FIGURES:
+    if name not in FIGURES and figure_of_a_package(name) is None:
         message = f"there is no figure {name!r:.80}: {others}"
     elif sheet is not None and name not in {**sheet.figures, **telemetry.FIGURES}:
         message = f"{name} is a figure of another kind of work than these campaigns measured: {others}"

@@ -36,6 +36,7 @@ class Side:
         length: the facts that say how long it measured.
         values: the figure of each repeat; empty if it is missing.
         problem: why it has no values, as the end of a sentence such as "BASE failed: …"; else empty.
+        scores: how good the answers are, which no test compares.
         noise: the grade of its machine; empty if it was not graded.
     """
 
@@ -53,6 +54,7 @@ class Side:
     length: tuple[str | None, ...] = ()
     values: tuple[float, ...] = ()
     problem: str = ""
+    scores: tuple[Figure, ...] = ()
     noise: str = ""
     noise_reasons: tuple[str, ...] = ()
     steadiness: str = ""
@@ -91,6 +93,7 @@ def side_of(job: JobRecord, metric: Metric, varied: Sequence[str] = (), labels: 
         length=tuple(known[fact] for fact in sheet.length),
         values=values if values and min(values) > 0 else (),
         problem=_problem(job, metric.name, figure, measured=measured is not None),
+        scores=tuple(sheet.scores(measured)) if measured is not None else (),
         noise=result.noise.grade if result is not None and result.noise else "",
         noise_reasons=tuple(result.noise.reasons) if result is not None and result.noise else (),
         steadiness=sheet.steadiness(measured) if measured is not None else "",

@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from shared.figures import FigureKind
 from shared.inputs import ModelRef
 from shared.kinds.base import Spec
-from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of
+from shared.kinds.load_arrivals import Arrivals, amount_of, arrivals_of, whole_trace
 from shared.kinds.load_figures import FIGURES
 from shared.services.base import MAX_IN_FLIGHT, MAX_REQUESTS, Phase, whole_address
 from shared.services.native_tools import OURS, refuse_what_it_cannot
@@ -132,13 +132,16 @@ class Load:
         arrivals = arrivals_of(settings.load, client)
         count, duration_s = amount_of(settings.load, client)
         many = settings.benchmarks
+        phases = kind.phases(client, count, duration_s)
+        if arrivals.trace_s is not None and count is None and duration_s is None:
+            phases = whole_trace(len(arrivals.trace_s), phases, client)
         driver = settings.client.driver if settings.client is not None else OURS
         spec = LoadSpec(
             service=ServiceOfJob(type=service.type, name=service.name, settings=service.settings.model_dump(mode="json")),
             client=ClientOfJob(type=service.type, driver=driver, settings=client.model_dump(mode="json")),
             load=arrivals,
             slo=slo,
-            phases=kind.phases(client, count, duration_s),
+            phases=phases,
             concurrent_clients=client.concurrent_clients,
             num_clients=many.num_clients if many is not None else 1,
             client_delay_s=many.client_delay if many is not None else 0.0,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
-from shared.services.base import MAX_DURATION_S, MAX_IN_FLIGHT, MAX_RATE, ClientSettings
+from shared.services.base import MAX_DURATION_S, MAX_IN_FLIGHT, MAX_RATE, ClientSettings, Phase
 from shared.strict import Strict
 
 Pattern = Literal["closed", "constant", "poisson", "gamma", "ramp", "trace", "single_stream", "multi_stream", "server", "offline"]
 CLOSED = ("closed", "single_stream")  # the next request is sent when one has ended, so there is no schedule
+NUMBERS = {"insert": "num_inserts", "select": "num_selects", "query": "num_queries"}  # the settings that say how often; else this one:
+NUM_REQUESTS = "num_requests"
 AT_A_RATE = ("constant", "poisson", "gamma", "ramp", "server")
 
 
@@ -59,6 +62,8 @@ def arrivals_of(load: Any, client: ClientSettings) -> Arrivals:
         raise ValueError(f"`rate` has no effect with `load.pattern: {pattern}`; leave it out, or choose one of: {', '.join(AT_A_RATE)}")
     if (pattern == "trace") != (written.get("trace_s") is not None):
         raise ValueError("`load.pattern: trace` and `load.trace_s`, the times at which requests are sent, belong together")
+    if wrong := [at for at in written.get("trace_s") or () if not 0 <= at <= MAX_DURATION_S]:
+        raise ValueError(f"`load.trace_s` has {wrong[0]:g}; each time is a number of seconds from 0 to {MAX_DURATION_S:g} after the begin")
     if pattern == "single_stream" and client.concurrent_clients != 1:
         raise ValueError("`load.pattern: single_stream` has one request in flight; write `closed` for more")
     return Arrivals(**{**written, "pattern": pattern})
@@ -77,3 +82,39 @@ def amount_of(load: Any, client: ClientSettings) -> tuple[int | None, float | No
     if durations and count is not None:
         raise ValueError("a repeat ends after `load.count` requests or after `duration_s` seconds; leave one of them out")
     return count, next(iter(durations), None)
+
+
+def whole_trace(times: int, phases: Sequence[Phase], client: ClientSettings) -> tuple[Phase, ...]:
+    """Return the phases with as many requests as a trace has times, unless the recipe says a number.
+
+    The insert of vectors stays as it is: it follows no schedule.
+    """
+
+    def follows(phase: Phase) -> bool:
+        setting = NUMBERS.get(phase.name, NUM_REQUESTS)
+        return hasattr(client, setting) and setting not in client.model_fields_set
+
+    return tuple(phase.model_copy(update={"count": times}) if follows(phase) else phase for phase in phases)
+
+
+def not_sent(load: Any, client: ClientSettings) -> str:
+    """Return which times of a trace a number of requests or a duration leaves out, in words. Empty if all of them are sent.
+
+    Args:
+        load: the section `load` of the recipe, with a `trace_s`.
+    """
+    times = len(load.trace_s)
+    count, duration_s = amount_of(load, client)
+    if duration_s is not None:
+        late = sum(at >= duration_s for at in load.trace_s)
+        return (
+            f"`duration_s: {duration_s:g}` leaves out the {late} of the {times} times of `load.trace_s` that are not below it"
+            if late
+            else ""
+        )
+    written = {"load.count": count} if count is not None else {}
+    if not written:
+        settings = {name: getattr(client, name) for name in (NUM_REQUESTS, *NUMBERS.values()) if name in client.model_fields_set}
+        written = {f"client.settings.{name}": number for name, number in settings.items() if number}
+    fewer = next((f"`{name}: {number}`" for name, number in written.items() if number < times), "")
+    return f"{fewer} leaves out the later ones of the {times} times of `load.trace_s`" if fewer else ""

@@ -38,6 +38,7 @@ def worker(worker_id: str) -> str:
     Its fields are status, incarnation, current_job, held, stage, progress, others, metrics, beats, last_seen (ms), registered_at (ms) and
     said (the SHA-1 of its registration). `others` holds the stages of the jobs that take turns with the current one. clock_offset_ms is
     present if the worker's clock was compared with ours. quarantined_until (ms) and quarantine_reason are present if it was in quarantine.
+    unwanted_service is present if a user has stopped a service of this worker that was idle: the id of the last such service.
     """
     return WORKER + worker_id
 

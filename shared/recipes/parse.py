@@ -16,8 +16,9 @@ from shared.jobs import DEFAULT_REPEATS
 from shared.json_text import RepeatedKey, read_json_text
 from shared.kinds.registry import KINDS
 from shared.masking import without_logins
-from shared.mistakes import not_valid, path_of, unknown_key, with_value
+from shared.mistakes import MAX_FIELDS, not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
+from shared.recipes.hub_addresses import wrong_hub_addresses
 from shared.recipes.keys import is_by_name, section
 from shared.recipes.other_frameworks import other_form, why_refused
 from shared.recipes.schema import Recipe
@@ -68,11 +69,16 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
         raise InvalidInput(f"{source} is not valid: {field.path}: {field.message}", fields=[field])
     content = _with_defaults(in_our_words(content))
     try:
-        return Recipe.model_validate_json(json.dumps(content, default=str))
+        recipe = Recipe.model_validate_json(json.dumps(content, default=str))
     except (ValidationError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{source} cannot be read: {error}") from error
         raise not_valid(source, _causes(error.errors(include_url=False)), lambda item: field_error(item, places)) from error
+    if wrong := list(wrong_hub_addresses(recipe)):
+        fields = [FieldError(path_of(place), _with_line(message, place, places)) for place, message in wrong[:MAX_FIELDS]]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise InvalidInput(f"{source} is not valid: {fields[0].path}: {fields[0].message}{more}", fields=fields)
+    return recipe
 
 
 def _causes(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
@@ -136,7 +142,7 @@ def _too_short(least: int, value: Any) -> str:
 def _no_such_type(section_name: str | int, named: Any) -> str:
     if isinstance(named, str) and named in TOOLS:
         tool = TOOLS[named]
-        return f"{named} is a tool and no type of client; write `type: {tool.service}_stress` with `driver: {named}` beside it"
+        return f"{named} is a tool and no type of client; write `type: {tool.services[0]}_stress` with `driver: {named}` beside it"
     known = list(SERVICES if section_name == "service" else CLIENT_TYPES)
     return f"this version does not know {without_logins(repr(named)):.80}: {nearest(str(named), known)}"
 

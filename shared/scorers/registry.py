@@ -47,6 +47,15 @@ def scorer_named(name: str) -> Scorer:
     return found[name]
 
 
+def figure_of_a_package(name: str) -> FigureKind | None:
+    """Return the figure with this name that a scorer of another package has, or None if there is none.
+
+    Raises:
+        InvalidInput: a package brings a scorer that cannot be used.
+    """
+    return next((scorer.figures[name] for scorer in _of_packages().values() if name in scorer.figures), None)
+
+
 @cache
 def _of_packages() -> dict[str, Scorer]:
     found: dict[str, Scorer] = {}

@@ -25,6 +25,10 @@ class Asked(Protocol):
     def load(self) -> Any: ...
     @property
     def phases(self) -> Any: ...
+    @property
+    def concurrent_clients(self) -> int: ...
+    @property
+    def num_clients(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class NativeTool:
     """Describes one tool.
 
     Attributes:
-        service: the type of service that it drives.
+        services: the types of service that it drives.
         patterns: the patterns of `load.pattern` that it can follow.
         per_request: whether it tells what became of each request. Otherwise it prints a distribution, and there is no `requests.jsonl`.
         install: what to type so that it is installed, on Debian and Ubuntu.
@@ -40,7 +44,7 @@ class NativeTool:
     """
 
     name: str
-    service: str
+    services: tuple[str, ...]
     patterns: tuple[str, ...]
     per_request: bool
     install: str
@@ -52,7 +56,7 @@ TOOLS: Mapping[str, NativeTool] = {
     for tool in (
         NativeTool(
             name="redis-benchmark",
-            service="redis",
+            services=("redis",),
             patterns=("closed", "single_stream"),
             per_request=False,
             install="apt-get install redis-tools",
@@ -65,8 +69,25 @@ TOOLS: Mapping[str, NativeTool] = {
             ),
         ),
         NativeTool(
+            name="memtier_benchmark",
+            services=("redis",),
+            patterns=("closed", "single_stream", "constant"),
+            per_request=False,
+            install="apt-get install memtier-benchmark",
+            definitions=(
+                "its latency ends when the whole answer has arrived, and with a pipeline each command has its own",
+                "it rounds latencies up to steps of 8 µs, which get wider with the latency",
+                "it sends GET and SET in turns by their shares, not at random",
+                "each of its connections sends equally many requests, so a number of requests is rounded to a multiple of the connections",
+                "a rate limits each connection: one that waits for an answer sends later, and no latency counts from a scheduled moment",
+                "above 50 requests per second of a connection, it sends them in at most 50 small bursts per second",
+                "its rate is all requests divided by the whole time, drain included",
+                "a warm-up is a run of its own before, in whole seconds",
+            ),
+        ),
+        NativeTool(
             name="pgbench",
-            service="postgres",
+            services=("postgres",),
             patterns=("closed", "single_stream", "poisson", "server"),
             per_request=True,
             install="apt-get install postgresql-contrib",
@@ -78,13 +99,30 @@ TOOLS: Mapping[str, NativeTool] = {
                 "a client whose statement fails ends, so its failures are not requests that failed but clients that are missing",
             ),
         ),
+        NativeTool(
+            name="vllm-bench",
+            services=("vllm", "openai"),
+            patterns=("closed", "single_stream", "constant", "poisson", "gamma", "server"),
+            per_request=True,
+            install='pip install "vllm[bench]"',
+            definitions=(
+                "its time to the first token ends with the first event that has a choice, even without text, such as the role in a chat",
+                "each event with a choice counts for its times between events, even one without text",
+                "its latency ends with the last event that has a choice, before the numbers of tokens and the last words of the stream",
+                "it is one process, which keeps as many requests in flight as all `num_clients` together",
+                "with a rate, a request is due when its loop hands it over, so it does not see that the loop itself is late",
+                "it stretches the gaps of a rate so that their mean is the rate that was asked for",
+                "it does not tell when a request failed, so a failure counts as ended when it was sent; it has no timeout of a request",
+                "besides our body, it sends `repetition_penalty: 1.0`, or in a chat `max_completion_tokens` and each prompt in a list",
+            ),
+        ),
     )
 }
 
 
 def tools_of(service: str) -> tuple[NativeTool, ...]:
     """Return the tools that can drive a type of service. The first one is what `native` means."""
-    return tuple(tool for tool in TOOLS.values() if tool.service == service)
+    return tuple(tool for tool in TOOLS.values() if service in tool.services)
 
 
 def drivers_of(service: str) -> tuple[str, ...]:
@@ -126,4 +164,42 @@ def _limits_of_redis_benchmark(spec: Asked) -> str:
     return ""
 
 
-_LIMITS = {"redis-benchmark": _limits_of_redis_benchmark}
+def _limits_of_memtier_benchmark(spec: Asked) -> str:
+    settings, rate = spec.client.settings, spec.load.rate
+    connections = spec.concurrent_clients * spec.num_clients
+    fractions = [phase.duration_s for phase in spec.phases if phase.duration_s is not None and phase.duration_s % 1]
+    if settings["key_distribution"] != "uniform":
+        return "memtier_benchmark weighs keys by another formula for Zipf; write `client.settings.key_distribution: uniform`"
+    if settings["key_size_bytes"] <= PREFIX_AND_DIGITS:
+        return (
+            "memtier_benchmark writes no zeros before a number, so with our prefix and 13 digits "
+            f"`client.settings.key_size_bytes` is at least {PREFIX_AND_DIGITS + 1}"
+        )
+    if not settings["value_size_bytes"]:
+        return "memtier_benchmark has no empty values; write `client.settings.value_size_bytes: 1` or more"
+    if fractions:
+        return f"memtier_benchmark takes whole seconds, and `duration_s` is {fractions[0]:g}; write a whole number"
+    if rate is not None and (rate % connections or rate < connections):
+        return (
+            f"memtier_benchmark limits each connection to a whole number of requests per second, so with {connections} connections "
+            f"`rate` is a multiple of {connections}, and not {rate:g}"
+        )
+    return ""
+
+
+def _limits_of_vllm_bench(spec: Asked) -> str:
+    settings = spec.client.settings
+    if any(phase.duration_s is not None for phase in spec.phases):
+        return "vllm bench serve takes a number of requests and no time; write `load.count` in place of `duration_s`"
+    if not settings["stream"]:
+        return "vllm bench serve reads streams only; write `client.settings.stream: true`"
+    if not settings["include_usage"]:
+        return "vllm bench serve always asks for the numbers of tokens; write `client.settings.include_usage: true`"
+    return ""
+
+
+_LIMITS = {
+    "redis-benchmark": _limits_of_redis_benchmark,
+    "memtier_benchmark": _limits_of_memtier_benchmark,
+    "vllm-bench": _limits_of_vllm_bench,
+}

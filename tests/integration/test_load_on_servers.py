@@ -173,7 +173,8 @@ def test_a_load_tells_how_it_goes_while_it_runs(server: RedisServer, tmp_path: P
     news = [phase for phase in told if phase.startswith("measuring (")]
     assert len(news) >= 2
     assert any(
-        re.fullmatch(r"measuring \(\d[\d.e+]* requests/s, median [\d.]+ ms, p99 [\d.]+ ms, none failed, 2 in flight\)", one) for one in news
+        re.fullmatch(r"measuring \(\d+ % done, \d[\d.e+]* requests/s, median [\d.]+ ms, p99 [\d.]+ ms, none failed, 2 in flight\)", one)
+        for one in news
     ), news
 
 

@@ -1,7 +1,9 @@
-"""Tests loads that trusted tools send: pgbench and redis-benchmark on real servers, beside our own clients in the same job's words."""
+"""Tests loads that trusted tools send: pgbench, redis-benchmark and memtier_benchmark on real servers, in the words of our own."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,13 @@ from shared.figures import Outcome
 from shared.kinds.load import LoadSpec
 from shared.request_records import NAME, read_parts
 from shared.workloads import Workload
+from tests import memtier_double
 from tests.servers import PostgresServer, RedisServer, server_folder
 from worker.kinds.base import Derived, Repeat
 from worker.kinds.load import LoadMeasure
 from worker.measured.request import RunRequest
+from worker.tools.base import ToolPhase
+from worker.tools.registry import resolve as tool_named
 
 PHASES = {
     "insert": {"name": "insert", "operations": {"insert": 1.0}},
@@ -216,3 +221,64 @@ def test_redis_benchmark_fits_the_duration_that_was_asked_for(redis: RedisServer
     assert found.detail["requests"] / rate == pytest.approx(0.5, rel=0.6)
     with pytest.raises(ModelInvalid, match="takes a password on its command line only"):
         LoadMeasure().run(replace(asked, address=f"redis://:secret@127.0.0.1:{redis.port}"), lambda _phase: None)
+
+
+def of_memtier(server: RedisServer, folder: Path, phase: dict[str, Any], **settings: Any) -> RunRequest:
+    """Return what memtier_benchmark shall do. If it is not on the PATH, its double is put there."""
+    if shutil.which("memtier_benchmark") is None:
+        memtier_double.install(folder)
+    own = {"num_keys": 300, "operation_mix": "get:set=3:1", "key_size_bytes": 32, "value_size_bytes": 64, "pipeline": 1}
+    what = spec("redis", "memtier_benchmark", [phase], {**own, "key_distribution": "uniform", **settings}, concurrent_clients=2)
+    return RunRequest("load", "service.redis", what, str(folder / "1.record"), address=f"redis://127.0.0.1:{server.port}")
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("on_path")
+def test_memtier_benchmark_sends_both_operations_to_our_keys_and_its_figures_are_those_that_it_tells(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    before: Any = Redis(port=redis.port).info("stats")
+    mix = {"name": "mixed", "operations": {"get": 3.0, "set": 1.0}, "count": 4_000}
+    found = outcome(measured(of_memtier(redis, tmp_path, mix), repeats=2))
+    figures = {figure.name: figure for figure in found.figures}
+    printed = [each[0] for each in found.detail["tool"]["printed"]]
+    assert {name: one["requests"] for name, one in found.detail["by_operation"].items()} == {"get": 6_000, "set": 2_000}
+    assert figures["requests_per_s"].repeats == pytest.approx([one["requests per second"] for one in printed], rel=0.01)
+    assert figures["latency_ms_avg"].repeats == pytest.approx([one["avg in ms"] for one in printed])
+    assert figures["latency_ms_p50"].repeats == pytest.approx([one["p50 in ms"] for one in printed], rel=0.3)
+    after: Any = Redis(port=redis.port).info("stats")
+    assert after["keyspace_misses"] == before["keyspace_misses"], "every key that it drew is one of our population"
+    assert after["keyspace_hits"] - before["keyspace_hits"] >= 6_000
+    assert Redis(port=redis.port).dbsize() == 0, "the keys are removed"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("on_path")
+def test_memtier_benchmark_that_is_told_to_end_keeps_what_it_has_measured(redis: RedisServer, tmp_path: Path) -> None:
+    asked = of_memtier(redis, tmp_path, PHASES["get"] | {"duration_s": 60.0}, operation_mix="get")
+    record = LoadMeasure().run(asked, lambda phase: asked.end_path.touch() if "requests/s" in phase else None)
+    workload = Workload.model_validate({"kind": "load", **asked.spec, "repeats": 1}, strict=False)
+    found = outcome(LoadMeasure().derive(workload, [Repeat(record, 1.8e9)], [], ""))
+    assert found.detail["cut_short"] == ["the phase mixed was ended early"]
+    rate = found.figures[0].value
+    assert rate is not None
+    assert 0.2 < found.detail["requests"] / rate < 3
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("on_path")
+def test_an_error_of_the_server_is_no_fast_answer_of_memtier_benchmark(redis: RedisServer, tmp_path: Path) -> None:
+    asked = of_memtier(redis, tmp_path, {"name": "mixed", "operations": {"set": 1.0}, "count": 400}, operation_mix="set")
+    server = Redis(port=redis.port)
+    try:
+        tool = tool_named("memtier_benchmark")(asked.address, asked.spec["client"]["settings"], {})
+        server.config_set("maxmemory", 1)
+        with pytest.raises(EngineUnavailable, match=r"counts an error of the server like a value.*maxmemory"):
+            tool.run(ToolPhase("mixed", {"set": 1.0}, None, 2, 1, 400, None, 0.0, 1, tmp_path), lambda _news: None, lambda: False)
+    finally:
+        server.config_set("maxmemory", 0)

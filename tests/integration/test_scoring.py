@@ -130,6 +130,29 @@ def test_scores_reach_the_row_the_figures_and_every_file(ctx: Context) -> None:
     assert list(lines[0])[:6] == ["job_id", "document_id", "prompt_sha256", "output", "output_tokens", "finish_reason"]
 
 
+def test_the_score_of_any_scorer_is_in_the_csv_and_in_a_comparison(ctx: Context) -> None:
+    baseline = campaign_of(ctx, evaluate=["contains", "exact_match"])
+    finished(ctx)
+    current = campaign_of(ctx, [("It slept.", ["slept"]), ("No.", ["yes"])], evaluate=["contains"])
+    finished(ctx)
+    with serving(ctx) as api:
+        (before,) = csv.DictReader(io.StringIO(api.get(f"/api/campaigns/{baseline}/results").text))
+        (after,) = api.get(f"/api/campaigns/{current}/results?format=json").json()
+        found = api.get(f"/api/compare?baseline={baseline}&current={current}").json()["pairs"][0]
+    assert (before["FoundPercent"], before["ExactMatchPercent"], before["Scores"]) == (
+        "0.0",
+        "0.0",
+        "found_percent=0; exact_match_percent=0",
+    )
+    names = ("ScoreName", "Score", "FoundPercent", "ExactMatchPercent", "Scores")
+    assert [after[name] for name in names] == ["found_percent", 50.0, 50.0, None, "found_percent=50"]
+    assert after["ScoreCiLow"] < 50.0 < after["ScoreCiHigh"]
+    (first, second) = found["scores"]
+    assert [first[name] for name in ("name", "unit", "better", "baseline", "current")] == ["found_percent", "%", "higher", 0.0, 50.0]
+    assert (first["current_low"], first["current_high"]) == pytest.approx((after["ScoreCiLow"], after["ScoreCiHigh"]))
+    assert (second["name"], second["baseline"], second["current"]) == ("exact_match_percent", 0.0, None)
+
+
 @pytest.mark.long
 def test_answers_are_judged_again_without_measuring_again(ctx: Context) -> None:
     campaign = campaign_of(ctx)

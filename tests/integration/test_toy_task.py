@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from orchestrator.operations.record import record
 from orchestrator.operations.scoring import score_ended
 from orchestrator.operations.submit import submit_recipe
 from orchestrator.store import results
+from orchestrator.verdicts.figures import compared_figure, figure_kind
 from shared.errors import InvalidInput
 from shared.ids import job_id
 from shared.protocol.messages import Assignment, Device
@@ -97,6 +99,17 @@ def test_a_task_and_a_scorer_of_one_file_are_measured_and_judged(ctx: Context, t
         ("Silence", None),
     ]
     assert "of the package toys 1.0" in (folder / "report.md").read_text()
+    (row,) = csv.DictReader((folder / "results.csv").read_text().splitlines())
+    assert (row["ScoreName"], row["Score"], row["Scores"]) == ("headline_words", "3.0", "headline_words=3")
+
+
+@pytest.mark.usefixtures("package")
+def test_the_figure_of_a_package_can_be_asked_for_and_is_not_tested() -> None:
+    assert (figure_kind("headline_words").unit, figure_kind("headline_words").better) == ("1", "neither")
+    with pytest.raises(InvalidInput, match="headline_words has no value for each repeat, so no test can compare it"):
+        compared_figure("headline_words")
+    with pytest.raises(InvalidInput, match="there is no figure 'headline_wordz'"):
+        figure_kind("headline_wordz")
 
 
 @pytest.mark.usefixtures("package")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from functools import partial
 from importlib.metadata import version
 from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
@@ -25,7 +26,7 @@ from shared.protocol.messages import Device
 from shared.tls import Untrusted
 from shared.workers import Registration
 from worker.access import ACCESS
-from worker.agent.abilities import abilities
+from worker.agent.abilities import abilities, without_lost_servers
 from worker.agent.broker import Broker
 from worker.agent.capabilities import offered, takes_models
 from worker.agent.info import InfoServer, Vitals, open_info_server
@@ -64,6 +65,7 @@ class Agent:
         self._renamed = Event()  # the registry gave this device another id; use it when the current job has ended
         self._contested_at: float | None = None  # the monotonic time since which another process is reported to be this device
         self._serving: Serving | None = None
+        self._offer: Registration  # what this worker registers with
 
     def run(self) -> int:
         """Work until told to stop.
@@ -109,7 +111,8 @@ class Agent:
             labels=settings.worker_labels,
             price_per_hour=settings.worker_price_per_hour,
         )
-        while (registered := self._register(registration)) is not None:
+        self._offer = registration
+        while (registered := self._register(self._offer)) is not None:
             self._renamed.clear()
             worker_id = registered.worker_id
             of_this_process(worker_id=worker_id)
@@ -120,9 +123,9 @@ class Agent:
                 device=device,
                 supervisor=self._supervisor,
                 clock=self._clock,
-                on_unknown=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]  # a default binds the id
-                # a default binds the id
-                on_conflict=lambda known=worker_id: self._register_again(registration, known),  # type: ignore[misc]
+                on_unknown=partial(self._register_again, worker_id),
+                on_conflict=partial(self._register_again, worker_id),
+                on_lost_ability=partial(self._offer_what_is_left, worker_id),
             )
             self._serving = serving
             serving.start()
@@ -213,8 +216,24 @@ class Agent:
         finally:
             broker.close()
 
-    def _register_again(self, registration: Registration, worker_id: str) -> None:
-        """Register again after Redis has lost its data, a part of it, or our login. Raises `Unavailable` if this must be tried again."""
+    def _offer_what_is_left(self, worker_id: str) -> None:
+        """Register anew if this device can start other servers than before. If this fails, the next failed job tries it again."""
+        before, self._offer = self._offer, without_lost_servers(self._offer)
+        if self._offer is before:
+            return
+        try:
+            self._register_again(worker_id)
+        except Unavailable as error:
+            self._offer = before
+            log.warning("this could not be told, and others still send jobs for what is gone: %s", error.detail)
+
+    def _register_again(self, worker_id: str) -> None:
+        """Register again after Redis has lost its data, a part of it, or our login, or with another offer.
+
+        Raises:
+            Unavailable: This must be tried again.
+        """
+        registration = self._offer
         if self._renamed.is_set():
             return  # the new id is known already and is used when the current job has ended
         try:

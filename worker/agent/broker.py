@@ -39,6 +39,7 @@ class Beat:
     conflict: bool = False  # another process is registered with this worker's identity
     quarantine: str = ""  # why this device gets no work for now
     cancelled: tuple[str, ...] = ()  # which of this worker's jobs are cancelled
+    unwanted_service: str = ""  # an idle service of this worker that a user has stopped
 
 
 class Broker:
@@ -128,7 +129,9 @@ class Broker:
         answer = cast("list[str]", self._run("HEARTBEAT", worker_id, self.incarnation, now.status, job, pairs, *step))
         if answer[0] != "ok":
             return Beat(known=answer[0] != "unknown", conflict=answer[0] == "conflict")
-        return Beat(quarantine=answer[2], cancelled=tuple(answer[3:]))
+        unwanted = [one.removeprefix(scripts.SERVICE) for one in answer[3:] if one.startswith(scripts.SERVICE)]
+        cancelled = tuple(one for one in answer[3:] if not one.startswith(scripts.SERVICE))
+        return Beat(quarantine=answer[2], cancelled=cancelled, unwanted_service=next(iter(unwanted), ""))
 
     def deregister(self, worker_id: str) -> None:
         self._run("DEREGISTER", worker_id, self.incarnation)

@@ -35,6 +35,7 @@ class Heart:
         on_quarantine: Callable[[bool], None],
         measured: Callable[[], dict[str, Any]] = dict,
         services: Callable[[], list[dict[str, Any]]] = list,
+        on_unwanted_service: Callable[[str], None] = lambda _service: None,
     ) -> None:
         """Prepare the thread.
 
@@ -45,13 +46,14 @@ class Heart:
             on_quarantine: Called at each heartbeat with whether this device is in quarantine.
             measured: Returns the last measured figures of this device. It is called after each job. The heartbeat tells them when they
                 have changed.
+            on_unwanted_service: Called with the id of an idle service that a user has stopped. It may be called again with the same id.
             services: Returns the services that this worker runs at the moment. The heartbeat tells them when they have changed.
         """
         self._broker, self._activity = broker, activity
         self._worker_id, self._unanswered, self._every_s = worker_id, unanswered, every_s
         self._on_cancelled, self._on_unknown, self._on_conflict = on_cancelled, on_unknown, on_conflict
         self._on_back, self._on_quarantine = on_back, on_quarantine
-        self._measured, self._services = measured, services
+        self._measured, self._services, self._on_unwanted_service = measured, services, on_unwanted_service
         self._figures: dict[str, Any] | None = None  # None when they have to be read: at the start, and after a job
         self._last_figures: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
@@ -115,6 +117,8 @@ class Heart:
         for job in now.jobs:
             if job[0] in answer.cancelled:
                 self._on_cancelled(job)
+        if answer.unwanted_service:
+            self._on_unwanted_service(answer.unwanted_service)
 
     def _say(self, now: Snapshot, held: list[AttemptKey]) -> Beat:
         """Send one heartbeat. If Redis refuses this worker's login, register for a new login and send it again."""

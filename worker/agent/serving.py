@@ -49,6 +49,8 @@ class SupervisorLife(SupervisorPort, Protocol):
 
     def start(self) -> None: ...
 
+    def stop_service(self, service_id: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -66,6 +68,7 @@ class Serving:
         clock: Clock,
         on_unknown: Callable[[], None],
         on_conflict: Callable[[], None],
+        on_lost_ability: Callable[[], None] = lambda: None,
     ) -> None:
         """Create the parts.
 
@@ -118,6 +121,7 @@ class Serving:
             clock=clock,
             inline_everything=uploads is None,
             on_pause=lambda: self._consumer.take(False),
+            on_lost_ability=on_lost_ability,
             clock_warning=clock_warning(registered.clock_offset_s),
         )
         self.heart = Heart(
@@ -132,6 +136,7 @@ class Serving:
             on_back=self._back,
             measured=lambda: {**told(read(settings.cache_dir)), **_cached(settings)},
             services=supervisor.services.listed,
+            on_unwanted_service=supervisor.stop_service,
             on_quarantine=lambda quarantined: self._consumer.take(not (quarantined or self._task.rests)),
         )
 

@@ -16,6 +16,7 @@ from redis.retry import Retry
 from shared.brokers import shown_place
 from shared.errors import InvalidInput
 from shared.hosts import in_url
+from shared.ids import job_id
 from shared.inputs import ModelRef
 from shared.installation import how_to_call
 from shared.protocol.condition import troubles
@@ -187,7 +188,7 @@ def _assignment(path: Path, capability: str, number: int) -> Assignment:
         timeout_s=300.0,
     )
     return Assignment(
-        job_id=f"{TRIAL_CAMPAIGN}-job-{number}", campaign_id=TRIAL_CAMPAIGN, attempt=1, capability=capability, workload=workload
+        job_id=job_id(TRIAL_CAMPAIGN, number), campaign_id=TRIAL_CAMPAIGN, attempt=1, capability=capability, workload=workload
     )
 
 

@@ -1,16 +1,15 @@
-"""Reads the address of a service that answers HTTP, opens connections to it, and asks single requests outside of any measurement."""
+"""Reads the address of a service that answers HTTP, opens connections to it, and writes requests to it."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-import httptools
-
-from shared.errors import EngineUnavailable, ModelInvalid
+from shared.errors import ModelInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 30.0  # for the answer to a single request
 OURS = ("host", "content-length", "connection", "transfer-encoding")  # headers that say how a request is read
 P = TypeVar("P", bound=asyncio.BaseProtocol)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Holds a whole answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True)
@@ -66,10 +56,16 @@ class HttpAddress:
         """Open a connection.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: It cannot be opened, or the service does not speak the TLS that the address asks for.
         """
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(make, self.host, self.port, ssl=True if self.tls else None)
+        try:
+            _, protocol = await loop.create_connection(make, self.host, self.port, ssl=True if self.tls else None)
+        except ssl.SSLError as error:
+            raise ConnectionError(
+                f"{self.place} does not speak TLS, or its certificate is not trusted on this device ({error.reason or error}); "
+                "if the service has no TLS, write http:// and leave out `use_https`"
+            ) from error
         return protocol
 
     def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
@@ -90,60 +86,3 @@ class HttpAddress:
         if length or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {length}")
         return "\r\n".join([*lines, "", ""]).encode()
-
-    async def ask(self, request: bytes, patience_s: float = PATIENCE_S) -> Answer:
-        """Send one request on a connection of its own, and return the whole answer. It is not for measured requests.
-
-        Raises:
-            EngineUnavailable: The answer is not HTTP, or ends early.
-            OSError: No connection can be opened.
-            TimeoutError: There is no answer in time.
-        """
-        talk = await self.connect(lambda: _Talk(self.place))
-        try:
-            talk.transport.write(request)
-            return await asyncio.wait_for(talk.answer, patience_s)
-        finally:
-            talk.transport.abort()
-
-
-class _Talk(asyncio.Protocol):
-    """Waits for one whole answer. httptools calls its methods `on_…`."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: dict[str, str] = {}
-        self._pieces: list[bytes] = []
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(f"{self._place} does not answer a request with HTTP: {error}")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        if (status := self._parser.get_status_code()) >= 200 and not self.answer.done():
-            self.answer.set_result(Answer(status, self._headers, b"".join(self._pieces)))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        status = self._parser.get_status_code()
-        if exc is None and status >= 200 and not {"content-length", "transfer-encoding"} & self._headers.keys():
-            self.on_message_complete()  # an answer without a length ends with its connection
-        self._fail(f"{self._place} closed the connection before its answer had ended")
-
-    def _fail(self, why: str) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(EngineUnavailable(why))

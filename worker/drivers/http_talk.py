@@ -1,21 +1,34 @@
 """Asks a service that speaks HTTP one thing after the other over one connection, outside of any measurement.
 
-Drivers make and remove their populations with it.
+With it, drivers make and remove their populations, and find out whether an address can be measured.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping
-from typing import TypeVar, cast
+from dataclasses import dataclass
+from typing import cast
 
 import httptools
 
 from shared.errors import EngineUnavailable
-from worker.drivers.http_address import PATIENCE_S, Answer, HttpAddress
+from worker.drivers.http_address import PATIENCE_S, HttpAddress
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+@dataclass(frozen=True)
+class Answer:
+    """Holds a whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def ask_once(address: HttpAddress, request: bytes, patience_s: float = PATIENCE_S) -> Answer:
+    """Send the bytes of one request on a connection of its own, and return the whole answer; see `HttpTalk.send`."""
+    async with HttpTalk(address) as talk:
+        return await talk.send(request, patience_s=patience_s)
 
 
 class HttpTalk(asyncio.Protocol):
@@ -25,14 +38,14 @@ class HttpTalk(asyncio.Protocol):
         on_open: Called for each connection that is opened.
     """
 
-    def __init__(self, address: HttpAddress, on_open: Callable[[], None]) -> None:
+    def __init__(self, address: HttpAddress, on_open: Callable[[], None] = lambda: None) -> None:
         self._address, self._on_open = address, on_open
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._parser = httptools.HttpResponseParser(self)
-        self._head_only = False
+        self._without_body = self._until_close = False
 
     async def __aenter__(self) -> HttpTalk:
         return self
@@ -60,18 +73,30 @@ class HttpTalk(asyncio.Protocol):
             body: The parts of the body.
 
         Raises:
+            The errors of `send`.
+        """
+        head = self._address.head(method, target, headers or {}, sum(map(len, body)))
+        return await self.send(head, *body, without_body=method == "HEAD", patience_s=patience_s)
+
+    async def send(self, *request: bytes | memoryview, without_body: bool = False, patience_s: float = PATIENCE_S) -> Answer:
+        """Send the bytes of one request, and return the whole answer whatever its status is.
+
+        Args:
+            without_body: Whether the answer has no body, whatever its headers say, because the method is HEAD.
+
+        Raises:
+            EngineUnavailable: The answer is not HTTP.
             OSError: No connection can be opened, or it was closed before the whole answer had arrived.
             TimeoutError: There is no answer in time.
         """
         if self._transport is None or self._transport.is_closing():
-            await connect(self._address, lambda: self)
+            await self._address.connect(lambda: self)
             self._on_open()
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
-        self._head_only = method == "HEAD"
-        self._transport.write(self._address.head(method, target, headers or {}, sum(map(len, body))))
-        self._transport.writelines(body)
+        self._without_body, self._until_close = without_body, False
+        self._transport.writelines(request)
         return await asyncio.wait_for(self._answer, patience_s)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,7 +112,9 @@ class HttpTalk(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._fail(ConnectionResetError(f"{self._address.place} closed the connection before it had answered"))
+        if exc is None and self._until_close:
+            self.on_message_complete()
+        self._fail(ConnectionResetError(f"{self._address.place} closed the connection before its answer had ended"))
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
@@ -101,7 +128,8 @@ class HttpTalk(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        if self._head_only:
+        self._until_close = not {"content-length", "transfer-encoding"} & self._headers.keys()  # its end is that of the connection
+        if self._without_body:
             self.on_message_complete()
 
     def on_body(self, data: bytes) -> None:
@@ -114,18 +142,3 @@ class HttpTalk(asyncio.Protocol):
         if not self._parser.should_keep_alive() and self._transport is not None:
             self._transport.abort()  # a farewell of TLS would end in the middle of the next connection
         self._answer.set_result(Answer(status, self._headers, bytes(self._body)))
-
-
-async def connect(address: HttpAddress, make: Callable[[], P]) -> P:
-    """Open a connection.
-
-    Raises:
-        OSError: It cannot be opened, or the service does not speak the TLS that the address asks for.
-    """
-    try:
-        return await address.connect(make)
-    except ssl.SSLError as error:
-        raise ConnectionError(
-            f"{address.place} does not speak TLS, or its certificate is not trusted on this device ({error.reason or error}); "
-            "write http:// and no `use_https` for a service without TLS"
-        ) from error

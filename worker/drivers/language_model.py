@@ -18,7 +18,8 @@ from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import SUCCESS
 from worker.drivers.answer_file import AnswerFile
 from worker.drivers.answer_lane import AnswerLane
-from worker.drivers.http_address import Answer, HttpAddress
+from worker.drivers.http_address import HttpAddress
+from worker.drivers.http_talk import Answer, ask_once
 from worker.drivers.prompts import Prompts, as_json, prompts_of
 from worker.drivers.settling import settle_answers
 
@@ -141,7 +142,7 @@ class LanguageModelDriver(ABC):
     async def ask(self, request: bytes) -> Answer:
         """Send a request on a connection of its own."""
         self.opened += 1
-        return await self.address.ask(request, self._patience_s)
+        return await ask_once(self.address, request, self._patience_s)
 
     async def get(self, path: str) -> Any:
         """Return the JSON at a path, or None if there is none."""

@@ -20,7 +20,6 @@ from shared.request_records import SUCCESS, WRONG
 from worker.drivers.exchange import ExchangeLane
 from worker.drivers.http_address import HttpAddress
 from worker.drivers.http_lane import judged
-from worker.drivers.http_talk import connect
 from worker.drivers.population import ranks
 from worker.drivers.s3_bucket import PREFIX, Bucket, block, content, error_in, path_of
 from worker.drivers.s3_signing import Signer
@@ -122,7 +121,7 @@ class MinioDriver:
         self.opened += 1
 
     async def open(self, sink: Sink) -> Lane:
-        lane = await connect(self._address, lambda: ExchangeLane(self, sink))
+        lane = await self._address.connect(lambda: ExchangeLane(self, sink))
         self._count()
         return lane
 

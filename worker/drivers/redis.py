@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GET, SET = 0, 1
 PREFIX = b"fleetmark:"
+FIRST = 10**12  # the number of the first key, if there is room: memtier_benchmark writes no zeros before a number, so all have 13 digits
 MOST_COMMAND_BYTES = 64 * 2**20  # of the commands that are made before the load
 DRAWS = 65_536  # as many draws of command and key are made before the load; then they start again
 PATIENCE_S = 30.0  # for one answer while the population is made
@@ -129,7 +130,8 @@ class RedisDriver:
         self.commands = self._made(draw, ranks(draw, self._distribution, self._keys, DRAWS))
 
     def key(self, rank: int) -> bytes:
-        return PREFIX + str(rank).zfill(self._key_size - len(PREFIX)).encode()
+        digits = self._key_size - len(PREFIX)
+        return PREFIX + str(rank + (FIRST if digits >= len(str(FIRST)) else 0)).zfill(digits).encode()
 
     def _made(self, draw: Random, drawn: Sequence[int]) -> list[bytes]:
         values = [draw.randbytes(self.value_size) for _ in range(max(1, min(256, MOST_COMMAND_BYTES // max(1, self.value_size))))]

@@ -15,8 +15,8 @@ from typing import Any
 
 from shared.clock import Clock
 from shared.errors import EngineUnavailable
-from worker.drivers.http_address import Answer, HttpAddress
-from worker.drivers.http_talk import HttpTalk
+from worker.drivers.http_address import HttpAddress
+from worker.drivers.http_talk import Answer, HttpTalk
 from worker.drivers.s3_signing import Signer
 
 PREFIX = "fleetmark/"  # of every object; all of them are in one folder, for servers that have folders

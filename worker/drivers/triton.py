@@ -16,6 +16,7 @@ import httptools
 from shared.errors import EngineUnavailable, ModelInvalid
 from worker.drivers.http_address import HttpAddress
 from worker.drivers.http_lane import HttpLane, judged
+from worker.drivers.http_talk import ask_once
 from worker.drivers.tensors import Tensor, body_of, tensors_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class TritonDriver:
         await self._learn()
         self._make()
         self.opened += 1
-        answer = await self._address.ask(self.requests[0])
+        answer = await ask_once(self._address, self.requests[0])
         if answer.status != 200:
             raise EngineUnavailable(
                 f"the model {self._model['name']} of Triton at {self._address.place} refuses a request (status {answer.status}): "
@@ -173,7 +174,7 @@ class TritonDriver:
             EngineUnavailable: It answers with an error, or with something else than JSON.
         """
         self.opened += 1
-        answer = await self._address.ask(self._address.request(method, f"{self._base}{path}", self._headers, body))
+        answer = await ask_once(self._address, self._address.request(method, f"{self._base}{path}", self._headers, body))
         if not read:
             return "" if answer.status == 200 else f"status {answer.status} {_error_in(answer.body)}".strip()
         if answer.status != 200:

@@ -19,9 +19,9 @@ import numpy as np
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import SUCCESS, WRONG
 from worker.drivers.exchange import KeepingLane
-from worker.drivers.http_address import Answer, HttpAddress
+from worker.drivers.http_address import HttpAddress
 from worker.drivers.http_lane import judged
-from worker.drivers.http_talk import HttpTalk, connect
+from worker.drivers.http_talk import Answer, HttpTalk
 from worker.drivers.index_wait import wait_for_index
 from worker.drivers.recall import hits
 from worker.drivers.vectors import Population
@@ -239,7 +239,7 @@ class VectorStore(ABC):
         return failure
 
     async def open(self, sink: Sink) -> Lane:
-        lane = await connect(self.address, lambda: KeepingLane(self, sink))
+        lane = await self.address.connect(lambda: KeepingLane(self, sink))
         self._count()
         return lane
 

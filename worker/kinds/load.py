@@ -12,6 +12,7 @@ import tempfile
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from worker.load.clients import Clients, PhaseRun
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.load.planning import in_flight, plans_of
 from worker.load.request_file import write_requests
-from worker.measured.request import Announce, RunRequest
+from worker.measured.request import Announce, RunRequest, with_news
 from worker.tools.measured import measured_of, record_of, tool_of
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class LoadMeasure:
                 return f"the phase {phase.name} could not begin: {error.detail}"
             if number == 0:
                 announce("measuring")
-            run = clients.run(number, lambda news: announce(f"measuring ({news})"))
+            run = clients.run(number, partial(_tell, announce, number, len(phases)))
             if run.ended_early_s is None:
                 runs.append(run)
                 continue
@@ -225,6 +226,11 @@ class LoadMeasure:
         return Derived(in_words, outcome=outcome, files={NAME: requests})
 
 
+def _tell(announce: Announce, number: int, phases: int, share: float, news: str) -> None:
+    """Announce how one of several phases goes. Each of them counts as the same share of the repeat."""
+    announce(with_news("measuring", (number + share) / phases, news))
+
+
 def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], stopped_because: str) -> Derived:
     """Return the result of a job that a tool of other people has driven."""
     from shared.request_records import NAME  # these need pydantic and numpy, which the guard must not hold in memory
@@ -232,6 +238,7 @@ def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
     from worker.tools.outcome import of_tool
 
     stopped = sorted({f["gave_up"] for one in known for run in one["runs"] for f in run["processes"].values() if f["gave_up"]})
+    stopped += sorted({told["stopped"] for one in known for told in one["prints"] if told["stopped"]})
     phases = [measured_of(one, spec) for one in known]
     outcome = outcome_of(
         phases,
@@ -248,7 +255,7 @@ def _derived_of_tool(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
             "partial": bool(stopped or cut_short),
         },
     )
-    outcome = of_tool(outcome, known)
+    outcome = of_tool(outcome, known, spec["load"]["rate"])
     in_words = f"{outcome.figures[0].value or 0.0:.1f} requests/s over {len(known)} repeats, sent by {known[0]['tool']['version']}"
     if not all(one["runs"] for one in known):  # the tool tells nothing of single requests
         return Derived(in_words, outcome=outcome)
@@ -268,7 +275,8 @@ def phases_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measure
         files = tuple(RecordFile(Path(path), run["counts"][client]) for client, path in run["files"].items())
         window_s = _window_s(durations[run["phase"]], run.get("ended_early_s"))
         open_loop = not closed and run["phase"] not in fills
-        one = Measured(run["phase"], files, window_s, open_loop)
+        to_last_answer = open_loop and spec["load"]["pattern"] == "trace"
+        one = Measured(run["phase"], files, window_s, open_loop, to_last_answer=to_last_answer)
         if run["died"] and open_loop:  # nobody has recorded what the dead ones were to send
             one = replace(one, asked=expected(spec["load"], one.window_s(), durations[run["phase"]]))
         found.append(one)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import Any, Literal
 
-State = Literal["starting", "healthy", "ended"]
+State = Literal["starting", "healthy", "idle", "ended"]
 
 
 @dataclass(frozen=True)

@@ -169,12 +169,12 @@ class Clients:
             self._tell(client, {"do": "ready", "phase": phase})
         self._answers()
 
-    def run(self, phase: int, on_news: Callable[[str], None] | None = None) -> PhaseRun:
+    def run(self, phase: int, on_news: Callable[[float, str], None] | None = None) -> PhaseRun:
         """Run one phase in every process, and wait until the last of them has ended, or all were told to end early.
 
         Args:
-            on_news: Called about once a second with how it goes, in a few words. It is read from the files of the processes, so that it
-                costs them nothing.
+            on_news: Called about once a second with how much of the phase is done, from 0 to 1, and how it goes, in a few words. It is read
+                from the files of the processes, so that it costs them nothing.
 
         Raises:
             DeviceFailed: Every process died.
@@ -184,8 +184,15 @@ class Clients:
         began_at = self._clock.now().timestamp() + (begin_ns - perf_counter_ns()) / NS
         for client in list(self.processes):
             self._tell(client, {"do": "run", "phase": phase, "begin_ns": begin_ns})
-        news = News([Path(each.folder) / each.spool_name(phase) for each in self._plans])
-        answers = self._answers(on_wait=None if on_news is None else lambda: on_news(news.look()), running=True)
+        count = plan.count if plan.count is None or plan.shape.pattern != "trace" else min(plan.count, len(plan.shape.trace_s))
+        news = News([Path(each.folder) / each.spool_name(phase) for each in self._plans], begin_ns, count, plan.duration_s)
+
+        def look() -> None:
+            if on_news is not None:
+                said = news.look()
+                on_news(news.share(), said)
+
+        answers = self._answers(on_wait=look, running=True)
         run = PhaseRun(plan.name, began_at, died=dict(self.died))
         for each in self._plans:
             path = Path(each.folder) / each.spool_name(phase)

@@ -30,9 +30,25 @@ class _Seen:
 class News:
     """Looks at the records of one phase while it runs."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], begin_ns: int = 0, count: int | None = None, duration_s: float | None = None) -> None:
+        """Prepare.
+
+        Args:
+            paths: The file of each process.
+            begin_ns: When the measured window begins, by `perf_counter_ns`.
+            count: How many requests all processes send in the window, if the phase ends after a number of them.
+            duration_s: How long the window is otherwise.
+        """
         self._seen = {path: _Seen() for path in paths}
         self._at = perf_counter_ns()
+        self._begin_ns, self._count, self._duration_s = begin_ns, count, duration_s
+        self._counted = 0.0  # requests of the window that have ended
+
+    def share(self) -> float:
+        """Return how much of the window is done, from 0 to 1, as of the last look."""
+        if self._duration_s:
+            return min(1.0, max(0.0, (self._at - self._begin_ns) / NS / self._duration_s))
+        return min(1.0, self._counted / self._count) if self._count else 0.0
 
     def look(self) -> str:
         """Return the requests per second since the last look, the latencies and the failures among the newest, and what is in flight."""
@@ -44,17 +60,20 @@ class News:
             if not path.exists():
                 continue
             size = path.stat().st_size // RECORD.size * RECORD.size
-            new, newest = (size - seen.size) // RECORD.size, -math.inf
+            new, newest, read, warm_up = (size - seen.size) // RECORD.size, -math.inf, 0, 0
             with path.open("rb") as file:
                 file.seek(max(seen.size, size - LOOKED_AT * RECORD.size))
                 for due, delay, _first, last, _size, _status, _operation, failure in RECORD.iter_unpack(file.read(size - file.tell())):
-                    looked += 1
+                    read += 1
+                    warm_up += due < 0
                     failed += failure != SUCCESS
                     if failure == SUCCESS:
                         latencies.append(last)
                     newest = max(newest, due + delay + (0.0 if math.isnan(last) else last))
+            looked += read
             if new:  # a process writes its records now and then, so the time between two looks is not that of the new ones
                 took_ns = newest - seen.newest_ns if seen.newest_ns is not None else now - before
+                self._counted += new * (read - warm_up) / read
                 rate += new / max(took_ns, 1.0) * NS
                 seen.size, seen.newest_ns = size, newest
             told = now_path(path).read_bytes() if now_path(path).exists() else b""

@@ -67,6 +67,8 @@ class Measured:
         duration_s: How long the window is, if the recipe says so, or if the phase was ended early.
         open_loop: Whether requests had a schedule.
         asked: How many requests the schedule asked for in the window, if the records do not tell it, because a client process died.
+        to_last_answer: Whether a window without a `duration_s` ends with the last answer, so that every request is inside of it. This is so
+            for a trace, which says itself when its last request is sent.
     """
 
     phase: str
@@ -74,6 +76,7 @@ class Measured:
     duration_s: float | None
     open_loop: bool
     asked: int | None = None
+    to_last_answer: bool = False
 
     def blocks(self) -> Iterator[NDArray[np.void]]:
         return blocks_of(self.records)
@@ -91,7 +94,7 @@ class Measured:
 
         It is what the recipe says. With a number of requests, it ends when the last of them was sent: afterwards fewer and fewer are in
         flight, and one slow answer would stretch it. If more than half of the requests were still in flight then, it ends with the last
-        answer.
+        answer. A trace ends with its last answer, too.
         """
         return self._window_s
 
@@ -112,6 +115,8 @@ class Measured:
                     last_end = max(last_end, float(np.nanmax(ended)))
         if not total:
             return 0.0
+        if self.to_last_answer:
+            return max(last_sent, last_end) / NS
         for block in self.blocks():
             within += int((ended_of(block)[self.counted(block)] <= last_sent).sum())
         if within * 2 < total and last_end >= 0:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 # Tells the name of a phase before it begins. During a phase it is called only by a process that does not measure itself: then the name is
-# followed by what the phase tells, as in `measuring (31200 requests/s)`.
+# followed by what the phase tells, as `with_news` writes it.
 Announce = Callable[[str], None]
+_DONE = re.compile(r"\((\d+) % done\b")
+
+
+def with_news(phase: str, share: float, news: str) -> str:
+    """Return what is announced during a phase, such as `measuring (40 % done, 31200 requests/s)`.
+
+    Args:
+        share: How much of the phase is done, from 0 to 1.
+    """
+    return f"{phase} ({int(100 * min(max(share, 0.0), 1.0))} % done, {news})"
+
+
+def share_done(announced: str) -> float:
+    """Return how much of a phase is done, from 0 to 1, according to what was announced. 0 if it does not say so."""
+    found = _DONE.search(announced)
+    return int(found[1]) / 100 if found else 0.0
 
 
 @dataclass(frozen=True)

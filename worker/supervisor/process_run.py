@@ -75,7 +75,7 @@ class ProcessRun:
             next_event: Takes the next event from the inbox, or returns None after the given number of seconds. It may raise to end the run.
             where: Which process of the job this is, such as `repeat 1 of 6`.
             on_phase: Called with the name of each phase when it begins.
-            on_news: Called with a phase and what it tells while it goes on, such as `measuring (31200 requests/s)`.
+            on_news: Called with a phase and what it tells while it goes on, such as `measuring (40 % done, 31200 requests/s)`.
             on_check: Called about twice a second in every phase. It may raise to end the run.
             ends_early: Whether the process records what it has if it is told to end early; see `KindEntry.ends_early`.
             on_tick: Called about twice a second during the warm-up and the measurement.

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from shared.clock import Clock
-from shared.errors import JobError
+from shared.errors import EngineUnavailable, JobError
 from shared.kinds.load import LoadSpec
 from shared.masking import without_logins
 from shared.protocol.messages import Assignment
@@ -23,7 +23,9 @@ from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
 from worker.load.open_files import check_connections
 from worker.services.base import NotHealthy, Place
+from worker.services.programs import BrokenProgram
 from worker.services.registry import resolve as service_named
+from worker.services.registry import startable
 from worker.supervisor.deaths import with_output
 from worker.supervisor.kept_services import CampaignServer, KeptServices
 from worker.supervisor.service_place import NOBODY, is_root, own_folder, port_for
@@ -100,7 +102,14 @@ class ServiceOfJob:
             service = service_named(self._launched.service)
             if self._launched.launcher != "container":  # the program and the folders of a container are not those of the device
                 service.check(self._spec.service.settings)
-            self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
+            try:
+                self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
+            except EngineUnavailable as error:
+                gone = self._launched.launcher != "container" and not isinstance(error, BrokenProgram)
+                if not gone or self._launched.service not in startable():
+                    raise
+                had = startable()[self._launched.service]
+                raise EngineUnavailable(f"{error.detail} ({had} was there before; this worker now offers it no longer)") from error
 
     def ready(self, ends_at: float) -> str:
         """Return the address of the service. A service that does not run is started, and this returns when it is healthy.

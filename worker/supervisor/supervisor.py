@@ -183,6 +183,10 @@ class Supervisor:
                 del self._stops[next(iter(self._stops))]
         self._inbox.put("stop")  # wakes the waiting thread, which then checks `stopped`
 
+    def stop_service(self, service_id: str) -> None:
+        """End the server that is idle between two jobs of its campaign, if it has this id."""
+        self._kept.stop(service_id)
+
     def close(self) -> None:
         """Hand the running job back, and end the guard with all its processes."""
         with self._state:

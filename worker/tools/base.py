@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 News = Callable[[str], None]  # is told how a phase goes, in a few words
+Steps = tuple[tuple[float, int], ...]  # latencies in ms, each with how many requests took at most so long
 EndsEarly = Callable[[], bool]  # says whether a tool shall end now, with what it has measured
 
 
@@ -24,6 +25,7 @@ class ToolPhase:
         lead_s: How long requests are sent before the measured window begins.
         seed: What the tool's random numbers begin with, if it can be told.
         folder: Where the tool may write files.
+        burstiness: With a rate, the shape of the gaps: 1 is Poisson, and infinity is even.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ToolPhase:
     lead_s: float
     seed: int
     folder: Path
+    burstiness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class ToolRun:
         printed: The tool's own figures, by the names that it prints.
         began_at: When the measured window began, in seconds since 1970.
         records: The file with a record for each request (`shared.request_records`), if the tool tells of each.
-        steps: Otherwise the latencies that it printed: pairs of a latency in ms and how many requests took at most so long.
+        steps: Otherwise the latencies that it printed, by the operation.
         window_s: Otherwise how long it sent requests.
         stopped: What the tool said when it gave up. Empty if it did what it was asked for.
         ended_early: Whether it was told to end before it had done what it was asked for.
@@ -57,7 +60,7 @@ class ToolRun:
     printed: Mapping[str, float]
     began_at: float
     records: Path | None = None
-    steps: tuple[tuple[float, int], ...] = ()
+    steps: Mapping[str, Steps] = field(default_factory=dict)
     window_s: float = 0.0
     stopped: str = ""
     ended_early: bool = False

@@ -43,7 +43,7 @@ class FakeTool:
         common["ended_early"] = bool(self._settings.get("early"))
         if self._settings.get("tells", "each") == "steps":
             steps = tuple((latency, number) for number, latency in enumerate(sorted(took_ms), start=1))
-            return ToolRun(**common, steps=steps, window_s=ends_ms[-1] / 1e3)
+            return ToolRun(**common, steps={self.operations[0]: steps}, window_s=ends_ms[-1] / 1e3)
         path = phase.folder / f"{phase.name}.records"
         with path.open("wb") as file:
             for took, end in zip(took_ms, ends_ms, strict=True):

@@ -5,8 +5,9 @@ Our own driver makes the population before, and removes it after, so that the to
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,15 @@ from shared.series import Phase, Record, Series
 from shared.services.native_tools import OURS, TOOLS
 from worker.load.clients import ENDED, Clients
 from worker.load.plan import ClientPlan, PhasePlan
-from worker.measured.request import Announce, RunRequest
-from worker.tools.base import EndsEarly, News, Tool, ToolPhase, ToolRun
+from worker.measured.request import Announce, RunRequest, with_news
+from worker.tools.base import EndsEarly, Tool, ToolPhase, ToolRun
 from worker.tools.registry import resolve
 
 if TYPE_CHECKING:
     from worker.load.phases import Measured
 
 MOST_SEED = 2**31 - 1
+OnNews = Callable[[float, str], None]
 
 
 def tool_of(spec: Mapping[str, Any]) -> str:
@@ -56,7 +58,7 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
             if not request.load_only:
                 announce("warming up")
                 announce("measuring")
-                cut_short = run_phases(tool, plans, runs, lambda news: announce(f"measuring ({news})"), ends_early)
+                cut_short = run_phases(tool, plans, runs, lambda share, news: announce(with_news("measuring", share, news)), ends_early)
         finally:
             left_behind = clients.clean_or_say()
     facts: dict[str, Any] = {
@@ -86,17 +88,28 @@ def record_of(request: RunRequest, plans: Sequence[ClientPlan], loading: str, an
     return Record({loading: Phase(loading, ready_ns)}, {loading: Series(loading, values=array("q", [ready_ns]))}, facts)
 
 
-def run_phases(tool: Tool, plans: Sequence[ClientPlan], runs: list[ToolRun], on_news: News, ends_early: EndsEarly) -> str:
+def run_phases(tool: Tool, plans: Sequence[ClientPlan], runs: list[ToolRun], on_news: OnNews, ends_early: EndsEarly) -> str:
     """Run each phase. Return why the last ones were left out or are shorter; empty if all ran to their end.
 
     A phase that was ended before its measured window began says nothing of the service, so it is left out, too.
 
+    Args:
+        on_news: Called with how much of all phases is done, from 0 to 1, and how the present one goes. A phase with a number of requests
+            does not tell how many of them have ended.
+
     Raises:
         JobError: Nothing was measured.
     """
-    for number, phase in enumerate(plans[0].phases):
+    phases = plans[0].phases
+    for number, phase in enumerate(phases):
+        begin = perf_counter_ns()
+
+        def tell(news: str, number: int = number, begin: int = begin, phase: PhasePlan = phase) -> None:
+            within = (perf_counter_ns() - begin) / 1e9 / (phase.lead_s + phase.duration_s) if phase.duration_s else 0.0
+            on_news((number + min(1.0, within)) / len(phases), news)
+
         try:
-            run = tool.run(_phase(plans, phase, number), on_news, ends_early)
+            run = tool.run(_phase(plans, phase, number), tell, ends_early)
         except JobCancelled:
             if not runs:
                 raise
@@ -124,6 +137,7 @@ def _phase(plans: Sequence[ClientPlan], phase: PhasePlan, number: int) -> ToolPh
         lead_s=phase.lead_s,
         seed=crc32(f"{plan.seed}/{number}".encode()) % MOST_SEED,
         folder=Path(plan.folder),
+        burstiness={"constant": math.inf, "gamma": phase.shape.burstiness}.get(phase.shape.pattern, 1.0),
     )
 
 
@@ -148,7 +162,8 @@ def _last_end_s(records: Path) -> float:
 
 
 def _print(run: ToolRun, phase: str) -> dict[str, Any]:
-    return {"phase": phase, "window_s": run.window_s, "steps": [list(step) for step in run.steps], "printed": dict(run.printed)}
+    steps = {operation: [list(step) for step in steps] for operation, steps in run.steps.items()}
+    return {"phase": phase, "window_s": run.window_s, "steps": steps, "printed": dict(run.printed), "stopped": run.stopped}
 
 
 def measured_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measured]:
@@ -169,9 +184,14 @@ def measured_of(known: Mapping[str, Any], spec: Mapping[str, Any]) -> list[Measu
         window_s = durations[run["phase"]] if run["ended_early_s"] is None else run["ended_early_s"]
         found.append(Measured(run["phase"], files, window_s, bool(spec["load"]["rate"])))
     for told in known["prints"]:
-        counts = np.diff([count for _, count in told["steps"]], prepend=0)
-        records = np.zeros(int(counts.sum()), record_type())
-        records["last"] = np.repeat([latency * 1e6 for latency, _ in told["steps"]], counts)
+        parts = []
+        for operation, steps in told["steps"].items():
+            counts = np.diff([count for _, count in steps], prepend=0)
+            records = np.zeros(int(counts.sum()), record_type())
+            records["last"] = np.repeat([latency * 1e6 for latency, _ in steps], counts)
+            records["operation"] = known["operations"].index(operation)
+            parts.append(records)
+        records = np.concatenate(parts)
         records["first"] = np.nan
         found.append(Measured(told["phase"], records, told["window_s"], open_loop=False))
     return found

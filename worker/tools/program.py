@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,17 +20,21 @@ LOOK_S = 0.1  # how often it is asked whether a program shall end early
 GRACE_S = 5.0  # a program that was told to end may take so long
 
 
-def find_program(tool: str, *further: Path) -> str:
+def find_program(tool: str, *further: Path, program: str = "") -> str:
     """Return the path of a tool's program: on the PATH, or in one of the further folders.
+
+    Args:
+        program: Its name, if it is not that of the tool.
 
     Raises:
         EngineUnavailable: It is not on this device.
     """
-    if found := shutil.which(tool):
+    program = program or tool
+    if found := shutil.which(program):
         return found
     for folder in further:
-        if os.access(folder / tool, os.X_OK):
-            return str(folder / tool)
+        if os.access(folder / program, os.X_OK):
+            return str(folder / program)
     raise EngineUnavailable(
         f"{tool} is not on this device: install it with `{TOOLS[tool].install}`, or leave `client.driver` out, and our own clients send"
     )
@@ -47,6 +52,7 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     on_error_line: Callable[[str], None] | None = None,
     ends_early: EndsEarly = lambda: False,
+    end_signal: signal.Signals = signal.SIGTERM,
 ) -> Ended:
     """Run a program until it ends, and return what it wrote. It is a child of the measured process, and ends with it.
 
@@ -54,6 +60,7 @@ def run_program(
         environment: Variables that are added to those of the worker, without the worker's own logins.
         on_error_line: Called with each line of its standard error while it runs.
         ends_early: Says whether it shall end now.
+        end_signal: What ends it early.
     """
     inherited = without_credentials(os.environ)  # noqa: TID251 - what any program inherits
     process = subprocess.Popen(
@@ -84,13 +91,13 @@ def run_program(
     with process:
         for reader in readers:
             reader.start()
-        early = _await(process, ends_early)
+        early = _await(process, ends_early, end_signal)
         for reader in readers:
             reader.join()
     return Ended(process.returncode, "".join(output), errors, early)
 
 
-def _await(process: subprocess.Popen[str], ends_early: EndsEarly) -> bool:
+def _await(process: subprocess.Popen[str], ends_early: EndsEarly, end_signal: signal.Signals) -> bool:
     """Wait for the end of a program. Returns whether it was ended early."""
     while True:
         try:
@@ -98,7 +105,7 @@ def _await(process: subprocess.Popen[str], ends_early: EndsEarly) -> bool:
         except subprocess.TimeoutExpired:
             if not ends_early():
                 continue
-            process.terminate()
+            process.send_signal(end_signal)
             try:
                 process.wait(GRACE_S)
             except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.errors import EngineUnavailable, JobCancelled, ModelInvalid
-from worker.tools.base import EndsEarly, News, ToolPhase, ToolRun
+from worker.tools.base import EndsEarly, News, Steps, ToolPhase, ToolRun
 from worker.tools.program import find_program, run_program, version_of
 
 NAME = "redis-benchmark"
@@ -24,9 +24,6 @@ STEP = re.compile(r"^([\d.]+)% <= ([\d.]+) milliseconds \(cumulative count (\d+)
 RATE = re.compile(r"throughput summary: ([\d.]+) requests per second")
 SUMMARY = re.compile(r"avg\s+min\s+p50\s+p95\s+p99\s+max\s*\n\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)")
 PRINTED = ("avg", "min", "p50", "p95", "p99", "max")
-
-
-Steps = tuple[tuple[float, int], ...]
 
 
 class RedisBenchmark:
@@ -51,7 +48,7 @@ class RedisBenchmark:
     def words(self, phase: ToolPhase, count: int) -> list[str]:
         settings = self._settings
         operation = next(iter(phase.operations))
-        key = PREFIX + "0" * (int(settings["key_size_bytes"]) - len(PREFIX) - DRAWN) + "__rand_int__"
+        key = PREFIX + first_digits(int(settings["key_size_bytes"]) - len(PREFIX) - DRAWN) + "__rand_int__"
         command = ["GET", key] if operation == "get" else ["SET", key, "x" * int(settings["value_size_bytes"])]
         threads = ["--threads", str(phase.processes)] if phase.processes > 1 else []
         return [
@@ -73,7 +70,7 @@ class RedisBenchmark:
             command=" ".join(word if len(word) < 100 else f"{word[:20]}…" for word in words),
             printed={"requests per second": per_s, **{f"{name} in ms": value for name, value in printed.items()}},
             began_at=began_at,
-            steps=steps,
+            steps={next(iter(phase.operations)): steps},
             window_s=steps[-1][1] / per_s,
         )
 
@@ -96,6 +93,11 @@ class RedisBenchmark:
             raise EngineUnavailable(f"redis-benchmark measured nothing (exit code {ended.code}): {ended.last_words()}")
         printed = {name: float(value) for name, value in zip(PRINTED, summary.groups(), strict=True)}
         return steps_of(ended.output, printed), float(rate[1]), printed
+
+
+def first_digits(count: int) -> str:
+    """Return the first digits of our driver's keys (`worker.drivers.redis.FIRST`)."""
+    return "1".zfill(count) if count else ""
 
 
 def steps_of(output: str, printed: Mapping[str, float]) -> Steps:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.reports.bundle import CampaignBundle, JobRecord
+from orchestrator.reports.generation.scores import SCORES, scores_of
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED
 from orchestrator.reports.page_texts import figure_text, interval_text
 from shared.figures import Outcome
+from shared.ids import number_of
 from shared.jobs import JobStatus
 from shared.markdown import cell
 from shared.written_texts import NAME
@@ -54,8 +56,7 @@ class GenerationPage(OutcomePage):
 def quality_of(outcome: Outcome) -> dict[str, Any]:
     """Return what the report says of the answers of one job."""
     detail = outcome.detail
-    scores: Mapping[str, Any] = detail.get("scores") or {}
-    figures = [figure for name in scores.get("figures", ()) if (figure := outcome.figure(name)) is not None]
+    scores: Mapping[str, Any] = detail.get(SCORES) or {}
     return {
         "task": detail["task"],
         "task_version": detail.get("task_version"),
@@ -73,7 +74,7 @@ def quality_of(outcome: Outcome) -> dict[str, Any]:
                 "n": one.n,
                 "missing": one.missing or None,
             }
-            for one in figures
+            for one in scores_of(outcome)
         },
     }
 
@@ -86,7 +87,7 @@ def _quality_text(content: dict[str, Any]) -> str:
         lines += ["**The weights of the model are random: the speed is real, and the quality means nothing.**", ""]
     lines += ["| job | device · runtime | score | mean | 95 % interval | documents |", "| --- | --- | --- | ---: | --- | ---: |"]
     for one in content["quality"]:
-        number = one["job_id"].rpartition("-job-")[2]
+        number = number_of(one["job_id"])
         for name, score in one["scores"].items():
             mean = f"{figure_text(score['value'])} {cell(score['unit'])}" if score["value"] is not None else "none"
             judged = f"{score['n']} of {one['documents']}"
@@ -100,7 +101,7 @@ def _quality_text(content: dict[str, Any]) -> str:
 
 def _said(one: Mapping[str, Any]) -> list[str]:
     """Return what should be known of the answers of one job, as items of a list."""
-    job = f"Job {one['job_id'].rpartition('-job-')[2]}"
+    job = f"Job {number_of(one['job_id'])}"
     package = f" of the package {cell(one['task_package'])}" if one["task_package"] else ""
     ended = ", ".join(f"{count} by {_ENDS.get(reason, cell(reason))}" for reason, count in one["finish_reasons"].items())
     said = [f"- {job}: task `{cell(one['task'])}` version {cell(str(one['task_version']))}{package}; the answers ended: {ended}."]

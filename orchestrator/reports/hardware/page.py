@@ -14,6 +14,7 @@ from orchestrator.reports.outcomes.measured import Measured
 from orchestrator.reports.outcomes.page import OutcomePage
 from orchestrator.reports.page_parts import MAX_LISTED, Picture
 from orchestrator.reports.page_texts import figure_text
+from shared.ids import number_of
 from shared.markdown import cell
 
 ROOFLINE = "plots/roofline.png"
@@ -89,7 +90,7 @@ def _roofline_text(content: dict[str, Any]) -> str:
         "| --- | --- | --- | ---: | ---: | ---: |",
     ]
     for line in content["rooflines"]:
-        number = line["job_id"].rpartition("-job-")[2]
+        number = number_of(line["job_id"])
         limits = f"{figure_text(line['gb_per_s'])} GB/s | {figure_text(line['tflops'])} TFLOP/s"
         ridge = f"{figure_text(line['ridge_operations_per_byte'])} operations per byte"
         lines.append(f"| {number} | {cell(line['where'])} | {line['precision']} | {limits} | {ridge} |")

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.reports.inferences.same_work import UNKNOWN_CONTENT
 from orchestrator.reports.page_parts import MAX_LISTED
 from orchestrator.reports.page_texts import energy_text, figure_text, interval_text, noisy_text, whole_page
+from shared.ids import number_of
 from shared.markdown import cell as _cell
 
 MAX_VERDICTS = 20  # the first section answers at most so many questions
@@ -83,7 +84,7 @@ def _caveats(content: dict[str, Any]) -> str:
         return ""
     lines = []
     for caveat in content["caveats"]:
-        numbers = ", ".join(name.rpartition("-job-")[2] for name in caveat["jobs"][:20])
+        numbers = ", ".join(str(number_of(name)) for name in caveat["jobs"][:20])
         more = f" and {caveat['total'] - 20} more" if caveat["total"] > 20 else ""
         said = caveat["said"]
         lines.append(f"- {_cell(said[:1].upper() + said[1:], 500)} Job {numbers}{more}.")
@@ -109,7 +110,7 @@ def _jobs(content: dict[str, Any]) -> str:
     listed = [(entry["question"], one) for entry in content["answers"] for one in entry["ranking"]]
     for work, one in listed[:MAX_LISTED]:
         table.append(
-            f"| {one['job_id'].rpartition('-job-')[2]} | {_cell(work)} | {_cell(one['where'])} | {figure_text(one['median_ms'])} | "
+            f"| {number_of(one['job_id'])} | {_cell(work)} | {_cell(one['where'])} | {figure_text(one['median_ms'])} | "
             f"{interval_text(one['median_ci_ms'])} | {figure_text(one['p90_ms'])} | {figure_text(one['p99_ms'])} | "
             f"{one['inferences']} in {one['repeats']} | {one['outliers']} | {one['steadiness'] or '–'} | {one['noise'] or '–'} |"
         )

@@ -14,6 +14,7 @@ from orchestrator.reports.outcomes.ranking import rank
 from orchestrator.reports.page_parts import MAX_LISTED, Picture, head, tail
 from orchestrator.reports.page_texts import energy_text, figure_text, interval_text, noisy_text, whole_page
 from shared.figures import Figure
+from shared.ids import number_of
 from shared.markdown import cell
 
 REPORT_FORMAT = 2  # the numbers are those of the reports of inferences
@@ -138,7 +139,7 @@ def _table(ranking: list[dict[str, Any]]) -> str:
     """Return one row for each figure of each job, so that kinds of work with many figures fit on a page."""
     lines = ["| job | device · runtime | figure | value | 95 % interval |", "| --- | --- | --- | ---: | --- |"]
     for one in ranking:
-        number = one["job_id"].rpartition("-job-")[2]
+        number = number_of(one["job_id"])
         for name, figure in one["figures"].items():
             if figure["value"] is None:
                 continue

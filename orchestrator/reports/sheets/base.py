@@ -92,6 +92,9 @@ class Sheet(Protocol):
     def outcome(self, result: Result) -> Outcome | None:
         """Return the figures of a complete result. Verdicts, lists and trends see nothing else of it."""
 
+    def scores(self, result: Result) -> Sequence[Figure]:
+        """Return the figures that say how good the answers of a complete result are. Each exists once in a job, so no test compares it."""
+
     def steadiness(self, result: Result) -> str:
         """Return whether the measured values were steady: `steady`, `not steady`, `unknown`, or an empty text."""
 
@@ -131,7 +134,7 @@ class Sheet(Protocol):
 
 
 class PlainUnits:
-    """Says of units of work what most kinds say: one that fails ends its job, and all are called like the kind."""
+    """Says of units of work what most kinds say: one that fails ends its job, all are called like the kind, and nobody judges them."""
 
     service_type: str
 
@@ -142,6 +145,10 @@ class PlainUnits:
     def service_type_of(self, job: JobRecord) -> str:
         del job
         return self.service_type
+
+    def scores(self, result: Result) -> Sequence[Figure]:
+        del result
+        return ()
 
 
 class OutcomeSheet(PlainUnits):

@@ -9,10 +9,12 @@ from orchestrator.reports.columns import Row, rounded
 from orchestrator.reports.facts import CAPABILITY, DEVICE, PROCESSOR, Fact
 from orchestrator.reports.generation.facts import SCORERS, SETTINGS, WORK, asked_of, work_of
 from orchestrator.reports.generation.page import GenerationPage
+from orchestrator.reports.generation.scores import cells_of_scores, scores_of
 from orchestrator.reports.money import price_of
 from orchestrator.reports.outcomes.work import AskedWork
 from orchestrator.reports.runtimes import whole_number
 from orchestrator.reports.sheets.base import OutcomeSheet, Page
+from shared.figures import Figure
 from shared.protocol.messages import Result
 from shared.scorers.registry import FIGURES as QUALITY
 
@@ -20,7 +22,7 @@ MONEY_DIGITS = 9
 
 
 class GenerationSheet(OutcomeSheet):
-    """Fills the columns of tokens. `InferenceMs…` is one whole call of the plain pass."""
+    """Fills the columns of tokens and of scores. `InferenceMs…` is one whole call of the plain pass."""
 
     columns: Mapping[str, str] = {
         "tokens_per_s": "TokensPerS",
@@ -36,6 +38,10 @@ class GenerationSheet(OutcomeSheet):
         "rouge2": "Rouge2",
         "rougeL": "RougeL",
         "rougeLsum": "RougeLsum",
+        "found_percent": "FoundPercent",
+        "exact_match_percent": "ExactMatchPercent",
+        "right_percent": "RightPercent",
+        "valid_json_percent": "ValidJsonPercent",
     }
 
     must_be_equal: tuple[Fact, ...] = (WORK, *SETTINGS, CAPABILITY, DEVICE, PROCESSOR)
@@ -48,6 +54,10 @@ class GenerationSheet(OutcomeSheet):
     def steadiness(self, result: Result) -> str:
         outcome = self.outcome(result)
         return str(outcome.detail.get("steadiness", "")) if outcome is not None else ""
+
+    def scores(self, result: Result) -> Sequence[Figure]:
+        outcome = self.outcome(result)
+        return scores_of(outcome) if outcome is not None else ()
 
     def work_of(self, job: JobRecord) -> AskedWork:
         return work_of(job)
@@ -63,6 +73,7 @@ class GenerationSheet(OutcomeSheet):
         outcome = self.outcome(result)
         if outcome is None:
             return row
+        row |= cells_of_scores(outcome)
         shape = outcome.detail.get("shape")
         if isinstance(shape, Mapping):
             row |= {"InputTokens": whole_number(shape.get("input_tokens")), "OutputTokens": whole_number(shape.get("output_tokens"))}

@@ -14,7 +14,7 @@ from shared.protocol.scripts.claims import CLAIM, CLAIMS, DOUBT_CLAIM, RELEASE, 
 from shared.protocol.scripts.faults import FAULT
 from shared.protocol.scripts.mail import ANSWER, BURY
 from shared.protocol.scripts.registrations import CHANGE, DEPART, DEREGISTER, FORGET, MAY_REGISTER, REGISTER
-from shared.protocol.scripts.states import CONDEMN, HEARTBEAT, RESET, STATES, STEP
+from shared.protocol.scripts.states import CONDEMN, HEARTBEAT, RESET, SERVICE, STATES, STEP, STOP_SERVICE
 
 __all__ = [
     "ANSWER",
@@ -33,7 +33,9 @@ __all__ = [
     "REGISTER",
     "RELEASE",
     "RESET",
+    "SERVICE",
     "STATES",
     "STEP",
+    "STOP_SERVICE",
     "TOMBSTONE",
 ]

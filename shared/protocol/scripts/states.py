@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from shared.protocol.scripts.words import KEYS, NOW, UNACKED
 
+SERVICE = "service:"  # precedes the id of a service in the answer to a heartbeat, where ids of jobs stand too
+
 # Records a heartbeat.
 # ARGV: worker id, incarnation or '' (for a device that uses only REST), status or '', current job,
 #       held JSON [[job_id, attempt], ...], stage, progress (0..1 or ''), metrics JSON or '', and if the current job takes turns with
 #       others, their stages as JSON {job_id: [stage, progress or null], ...}
-# Returns {'unknown'} | {'conflict'} | {'ok', status, reason of its quarantine or '', ids of the held jobs that have ended ...}.
+# Returns {'unknown'} | {'conflict'} | {'ok', status, reason of its quarantine or '', ids of the held jobs that have ended ...}, and if a
+# user has stopped an idle service of this worker, `SERVICE` and its id after them.
 # A worker with the status `gone` is unknown too, and must register again. A heartbeat over REST does not overwrite the jobs that
 # a worker process has reported.
 HEARTBEAT = (
@@ -37,7 +40,23 @@ local answer = {'ok', redis.call('HGET', key, 'status'), resting and rest[2] or 
 for _, pair in ipairs(cjson.decode(ARGV[5])) do
   if redis.call('EXISTS', ENDED .. pair[1]) == 1 then table.insert(answer, pair[1]) end
 end
+local unwanted = redis.call('HGET', key, 'unwanted_service')
+if unwanted then table.insert(answer, '"""
+    + SERVICE
+    + """' .. unwanted) end
 return answer
+"""
+)
+
+# Tells a worker at its next heartbeats that a user has stopped an idle service. ARGV: worker id, service id. The field stays: an id is of
+# one service only, and a lost answer does no harm then. Returns 0 if the worker is not registered or is gone.
+STOP_SERVICE = (
+    KEYS
+    + """
+local key = WORKER .. ARGV[1]
+if redis.call('HEXISTS', WORKERS, ARGV[1]) == 0 or redis.call('HGET', key, 'status') == 'gone' then return 0 end
+redis.call('HSET', key, 'unwanted_service', ARGV[2])
+return 1
 """
 )
 

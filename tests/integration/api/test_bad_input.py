@@ -88,7 +88,8 @@ def test_an_address_that_cannot_be_read_is_refused_and_its_secret_not_repeated(a
     for address in ADDRESSES:
         for body in ({**short(), "model_url": address}, {"models": [{"model": address}], "on": ["cpu.onnx"]}):
             answer = api.post("/api/campaigns", json=body)
-            assert (answer.status_code, answer.json()["fields"][0]["path"]) == (422, "model"), address
+            assert answer.status_code == 422, address
+            assert answer.json()["fields"][0]["path"] in ("model", "models.0.model"), address
             assert "SECRET" not in answer.text
     assert api.get("/api/campaigns").json()["campaigns"] == []
 

@@ -6,6 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlmodel import Session
+
+from orchestrator.operations.context import Context
+from orchestrator.store.tables import Job
+from shared.jobs import JobStatus
+from shared.protocol import keys, scripts
 
 DEVICE = {"device_name": "pi-5", "ip_address": "192.0.2.7", "capabilities": ["service.redis"], "device_info": {"UDID": "0123"}}
 RECIPE = {"service": {"type": "redis"}}
@@ -59,8 +65,37 @@ def test_services_are_listed_as_their_workers_tell_them_and_gone_when_they_have_
 def test_stopping_a_service_cancels_its_job(api: httpx.Client, worker: str, campaign: str) -> None:
     job = f"{campaign}-job-1"
     beat(api, worker, [told(job)])
-    assert api.post(f"/api/services/{job}.1/stop").json() == {"service_id": f"{job}.1", "job_id": job, "status": "stopping"}
+    assert api.post(f"/api/services/{job}.1/stop").json() == {
+        "service_id": f"{job}.1",
+        "job_id": job,
+        "status": "stopping",
+        "job_cancelled": True,
+    }
     assert api.get(f"/api/jobs/{job}").json()["job"]["status"] == "cancelled"
+
+
+def test_a_service_that_is_idle_between_two_jobs_is_stopped_alone(api: httpx.Client, ctx: Context, worker: str, campaign: str) -> None:
+    job = f"{campaign}-job-1"
+    said = (worker, "", "", "", "[]", "", "", "")
+    beat(api, worker, [told(job, state="idle")])
+    assert ctx.registry.redis.eval(scripts.HEARTBEAT, 0, *said) == ["ok", "active", ""]
+    assert api.post(f"/api/services/{job}.1/stop").json()["job_cancelled"] is False
+    assert api.get(f"/api/jobs/{job}").json()["job"]["status"] == "pending"
+    assert ctx.registry.redis.eval(scripts.HEARTBEAT, 0, *said) == ["ok", "active", "", f"service:{job}.1"]
+
+
+def test_a_service_whose_job_has_ended_since_the_last_heartbeat_is_stopped_alone(
+    api: httpx.Client, ctx: Context, worker: str, campaign: str
+) -> None:
+    job = f"{campaign}-job-1"
+    beat(api, worker, [told(job)])
+
+    def complete(session: Session) -> None:
+        session.get_one(Job, job).status = JobStatus.COMPLETE
+
+    ctx.store.transact(complete)
+    assert api.post(f"/api/services/{job}.1/stop").json()["job_cancelled"] is False
+    assert ctx.registry.redis.hget(keys.worker(worker), "unwanted_service") == f"{job}.1"
 
 
 def test_a_service_that_nobody_runs_cannot_be_stopped(api: httpx.Client) -> None:

@@ -161,6 +161,22 @@ def test_what_the_api_refuses_is_wrong_usage(orchestrator: ScriptedServer, statu
     assert exit_code(refused.value) == 2
 
 
+SCORE = {"name": "found_percent", "unit": "%", "better": "higher", "baseline": 75.0, "baseline_low": 40.9, "baseline_high": 92.85}
+SCORE |= {"current": 50.0, "current_low": None, "current_high": None}
+
+
+def test_scores_stand_below_the_table_with_their_intervals(orchestrator: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "found_percent 75 [40.9 to 92.85] → 50 % (higher is better; no test compares it)"
+    orchestrator.on("GET /api/compare", comparison("PASS", PAIR | {"scores": [SCORE]}))
+    run()
+    assert said in capsys.readouterr().out.splitlines()
+    run("--markdown")
+    assert "- found\\_percent 75 \\[40.9 to 92.85\\] → 50 %" in capsys.readouterr().out
+    orchestrator.on("GET /api/compare", comparison("PASS", PAIR | {"scores": [SCORE]}, PAIR | {"title": "b"}))
+    run()
+    assert f"squeezenet.onnx, threads=2: {said}" in capsys.readouterr().out.splitlines(), "of two pairs, the title says which"
+
+
 def test_two_forms_at_once_are_refused() -> None:
     with pytest.raises(InvalidInput, match="exclude each other"):
         run("--json", "--markdown")

@@ -216,6 +216,8 @@ def test_services_are_listed_and_one_is_stopped(run: Run, server: ScriptedServer
     stopped = {"service_id": "campaign-1-job-1.1", "job_id": "campaign-1-job-1", "status": "stopping"}
     server.on("POST /api/services/campaign-1-job-1.1/stop", stopped)
     assert "campaign-1-job-1.1 is being stopped, and campaign-1-job-1 is cancelled." in run("services", "stop", "campaign-1-job-1.1")[2]
+    server.on("POST /api/services/campaign-1-job-1.1/stop", stopped | {"job_cancelled": False})
+    assert "being stopped, and campaign-1-job-1 has already ended." in run("services", "stop", "campaign-1-job-1.1")[2]
     server.on("GET /api/services", {"count": 0, "services": []})
     assert "No worker runs a service." in run("services")[2]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -70,6 +71,17 @@ def test_a_load_shows_what_its_service_is_judged_by(figures: dict[str, str], sho
     cells = dict(zip((one.strip() for one in headings.split("┃")), (one.strip() for one in line.split("│")), strict=True))
     assert shown.items() <= cells.items()
     assert not {"Recall", "Tokens/s", "First token ms"} - shown.keys() & cells.keys()
+
+
+def test_each_figure_of_a_scorer_has_a_column_whoever_brought_the_scorer() -> None:
+    row = {"Kind": "generation", "Status": "Complete", "FileName": "tiny", "TokensPerS": 250.0, "Rouge1": 31.26, "NoiseGrade": "quiet"}
+    judged = row | {"Scores": "rouge1=31.26; found_percent=75; my_score=-0.125"}
+    text = _text(results_table([judged, row | {"FileName": "other", "Scores": None}])[0]).splitlines()
+    wanted = [line for line in text if any(word in line for word in ("Tokens/s", "tiny", "other"))]
+    cells = [[one.strip() for one in re.split("[┃│]", line)] for line in wanted]
+    shown = [dict(zip(cells[0], line, strict=True)) for line in cells[1:]]
+    assert [(one["ROUGE-1"], one["Found %"], one["My score"]) for one in shown] == [("31.3", "75", "-0.125"), ("31.3", "—", "—")]
+    assert "Rouge1" not in cells[0]
 
 
 def test_a_failed_job_shows_its_state_and_its_reason() -> None:

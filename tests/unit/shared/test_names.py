@@ -74,6 +74,8 @@ def test_a_file_on_a_hub_has_one_url(source: str, url: str) -> None:
         ),
         *(
             "hf://org/repo//m",
+            "hf://org/repo@../m",
+            "hf://org/repo@refs/pr/../m",
             "hf://org/repo/m?x",
             "hf://org/repo/m#x",
             "hf://org/repo@a b/m",

@@ -16,6 +16,7 @@ from shared.clock import FakeClock
 from shared.errors import Unavailable
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment, AttemptLog, Device, HandBack, Result, Started
+from shared.targets import Launched
 from shared.workers import WorkerStatus
 from tests.unit.worker.results import CAMPAIGN, WORKER, assignment
 from worker.activity import Activity
@@ -109,6 +110,7 @@ class House:
     activity: Activity
     clock: FakeClock
     pauses: list[float]
+    lost: list[int]  # how many results were delivered when an ability was reported as lost
 
     def run(self, given: Assignment) -> str:
         return self.task((json.loads(given.model_dump_json()),), {})
@@ -131,6 +133,7 @@ def house(
     journals = Journals(folder, clock, WORKER)
     author = Author(WORKER, "first", Device(name="lab-pi", soc="A76"), "1.2.3")
     pauses: list[float] = []
+    lost: list[int] = []
     task = JobTask(
         author=author,
         supervisor=supervisor,
@@ -142,9 +145,10 @@ def house(
         clock=clock,
         inline_everything=inline,
         on_pause=lambda: pauses.append(clock.monotonic()),
+        on_lost_ability=lambda: lost.append(len(outbox.delivered)),
         clock_warning=clock_warning,
     )
-    return House(task, supervisor, broker, outbox, spool, journals, activity, clock, pauses)
+    return House(task, supervisor, broker, outbox, spool, journals, activity, clock, pauses, lost)
 
 
 COMPLETE = Outcome("complete", model_name="tiny.onnx", model_size=103, samples_npz=b"samples", software={"onnxruntime": "1"})
@@ -164,6 +168,19 @@ def test_a_job_is_claimed_announced_measured_kept_and_sent(tmp_path: Path) -> No
     assert at.spool.keys() == [(given.job_id, 1)]
     assert at.supervisor.seen == [WorkerStatus.BUSY]
     assert at.activity.snapshot().status is WorkerStatus.ACTIVE
+
+
+def test_a_worker_looks_again_at_what_it_offers_before_it_sends_that_something_is_gone(tmp_path: Path) -> None:
+    given = assignment()
+    of_service = given.model_copy(update={"workload": given.workload.model_copy(update={"target": Launched(service="triton")})})
+    gone = Outcome("failed", error="there is no program", error_kind="engine_unavailable")
+    at = house(tmp_path, gone)
+    at.run(of_service)
+    assert (at.lost, len(at.outbox.delivered)) == ([0], 1)
+    for name, outcome, of in (("a", gone, given), ("b", Outcome("failed", error="broken", error_kind="model_invalid"), of_service)):
+        at = house(tmp_path / name, outcome)
+        at.run(of)
+        assert at.lost == []
 
 
 def test_the_worker_is_busy_then_cleans_up_then_is_active_again(tmp_path: Path) -> None:

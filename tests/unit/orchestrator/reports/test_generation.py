@@ -10,12 +10,15 @@ import pytest
 
 from orchestrator.reports.rows import csv_row
 from orchestrator.reports.sheets.registry import sheet_of
-from shared.distributions import Distribution
-from shared.figures import Figure, Outcome
+from orchestrator.verdicts.figures import figure_kind
+from orchestrator.verdicts.sides import side_of
+from shared.distributions import Distribution, Interval
+from shared.figures import Figure, FigureKind, Outcome
 from shared.inputs import ModelRef
 from shared.kinds.generation import DecodingSection, GenerationSpec, PromptsSection
 from shared.kinds.generation_figures import FIGURES
 from shared.protocol.messages import Result
+from shared.scorers.registry import FIGURES as QUALITY
 from shared.workloads import Workload
 from tests.unit.orchestrator.reports.bundles import bundle, ended_job, record, result_of
 
@@ -81,3 +84,46 @@ def test_two_jobs_did_the_same_work_if_lengths_and_decoding_are_equal_however_ma
     assert work(prompts=PromptsSection(output_tokens=8, requests=99), loads=3) == first
     assert work(prompts=PromptsSection(output_tokens=9)) != first
     assert work(prompts=PromptsSection(output_tokens=8), decoding=DecodingSection(temperature=0.5)) != first
+
+
+def judged(*figures: Figure) -> Result:
+    """Return a result whose answers were judged, by scorers with these figures."""
+    made = result()
+    assert made.outcome is not None
+    outcome = made.outcome.with_figures(*figures)
+    detail = {**outcome.detail, "task": "t", "documents": 8, "scores": {"figures": [one.name for one in figures], "scorers": {}}}
+    return made.model_copy(update={"outcome": outcome.model_copy(update={"detail": detail})})
+
+
+def test_each_of_our_scorers_has_a_column_for_its_figures() -> None:
+    figures = [Figure.of(name, kind, 10.0 + number, n=8) for number, (name, kind) in enumerate(QUALITY.items())]
+    row = row_of(judged(*figures))
+    filled = {name: value for name, value in row.items() if name not in row_of(result()) or row_of(result())[name] is None}
+    assert {value for value in filled.values() if isinstance(value, float)} == {one.value for one in figures}
+    names = ("FoundPercent", "ExactMatchPercent", "RightPercent", "ValidJsonPercent")
+    assert [row[name] for name in names] == [
+        next(one.value for one in figures if one.name == name)
+        for name in ("found_percent", "exact_match_percent", "right_percent", "valid_json_percent")
+    ]
+
+
+def test_a_scorer_that_this_version_does_not_know_has_its_figures_in_the_row_the_page_and_a_comparison() -> None:
+    interval = Interval(low=-1.5, high=4.5, level=0.95, method="bootstrap", n=8)
+    mine = Figure.of("my_score", FigureKind("points", "higher", "mine"), -0.25, interval=interval, n=8)
+    other = Figure.of("other_score", FigureKind("points", "lower", "mine"), missing="nobody knows")
+    done = judged(mine, other, Figure.of("found_percent", QUALITY["found_percent"], 100 / 3, n=8))
+    row = row_of(done)
+    assert (row["ScoreName"], row["Score"], row["ScoreCiLow"], row["ScoreCiHigh"]) == ("my_score", -0.25, -1.5, 4.5)
+    assert row["Scores"] == "my_score=-0.25; found_percent=33.3333"
+    assert sheet_of("generation").scores(done) == [mine, other, done.outcome.figure("found_percent") if done.outcome else None]
+    job = replace(record(1, done, workload=WORKLOAD, row=row), kind="generation")
+    page = sheet_of("generation").page({}, [])
+    page.add(job)
+    assert "| my\\_score | -0.25 points |" in page.markdown(page.content(bundle([job]), []))
+    assert [one.name for one in side_of(job, figure_kind("tokens_per_s")).scores] == ["my_score", "other_score", "found_percent"]
+
+
+def test_what_nobody_judged_has_no_scores() -> None:
+    row = row_of(result())
+    assert [row[name] for name in ("ScoreName", "Score", "ScoreCiLow", "ScoreCiHigh", "Scores")] == [None] * 5
+    assert sheet_of("generation").scores(result()) == []

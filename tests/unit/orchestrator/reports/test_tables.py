@@ -32,6 +32,7 @@ HEADER = (
     "EnergySource,EnergyJPerToken,CostPer1MTokens,Rouge1,Rouge2,RougeLsum,RecallAtK,GBPerS,Tflops,Provider,BatchSize,Threads"
 )
 OURS = ",ModelSha256,StoppedBecause,Warnings,SamplesPerS,CostPer1000Samples,PricePerHour,PriceSource"
+OURS += ",FoundPercent,ExactMatchPercent,RightPercent,ValidJsonPercent,ScoreName,Score,ScoreCiLow,ScoreCiHigh,Scores"
 # An earlier version, whose last column was `Error`, wrote these lines.
 KEPT = (
     "Complete,campaign-0123456789abcdefgh-job-1,squeezenet.onnx,4956208,CPU (ONNX),pi-5,BCM2712,7.9,Linux,80.000002,80.000002,2e-06,120.5,"

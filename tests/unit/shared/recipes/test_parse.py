@@ -151,3 +151,32 @@ def test_what_is_empty_is_called_empty(line: str, said: str) -> None:
 def test_a_key_that_stands_beside_a_task_is_not_called_unknown_in_it(key: str) -> None:
     with pytest.raises(InvalidInput, match=rf"task\.\w+: line 3: `{key.partition(':')[0]}` stands beside `task`, not in it"):
         load_recipe(f"model: hf://a/b\non: [cpu.torch]\ntask: {{name: summarization, {key}}}")
+
+
+LANGUAGE = "on: [cpu.torch]\nprompts: {}\n"
+FILE = r"a file on a hub is written hf://org/repo\[@revision\]/path/to/model\.onnx"
+SNAPSHOT = r"a snapshot on a hub is written hf://org/repo\[@revision\]"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("on: [cpu.onnx]\nmodel: hf://org", rf"model: line 2: 'hf://org': {FILE}"),
+        ("on: [cpu.onnx]\nmodel: hf://org/repo", rf"model: line 2: 'hf://org/repo': {FILE}"),
+        (f"{LANGUAGE}model: hf://org", rf"model: line 3: 'hf://org': {SNAPSHOT}"),
+        (f"{LANGUAGE}model: HF://a/b@../..", SNAPSHOT),
+        (f"{LANGUAGE}model: hf://a/b@..", SNAPSHOT),
+        (
+            f"{LANGUAGE}models:\n  - hf://a/b\n  - {{model: hf://a/b/c.onnx}}\n  - hf://a",
+            rf"models.1.model: line 5: .*{SNAPSHOT}.*\(and 1 more\)",
+        ),
+    ],
+)
+def test_an_address_that_no_hub_has_is_refused_before_a_device_is_asked(text: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        load_recipe(text)
+
+
+def test_an_address_of_a_hub_that_the_kind_of_work_can_measure_is_accepted() -> None:
+    assert load_recipe("on: [cpu.onnx]\nmodel: hf://org/repo@v1/onnx/model.onnx").model is not None
+    assert load_recipe(f"{LANGUAGE}models: [hf://org/repo, {{model: hf://org/repo@refs/pr/3}}]").models is not None

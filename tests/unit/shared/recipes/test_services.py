@@ -193,6 +193,10 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
         ("service: {type: redis}\nload: {pattern: closed, rate: 5}", "`rate` has no effect with `load.pattern: closed`"),
         ("service: {type: redis}\nload: {pattern: poisson}", "`load.pattern: poisson` needs a `rate`"),
         ("service: {type: redis}\nload: {pattern: trace}", "belong together"),
+        (
+            "service: {type: redis}\nload: {pattern: trace, trace_s: [0, -2]}",
+            "`load.trace_s` has -2; each time is a number of seconds from 0",
+        ),
         ("service: {type: redis}\nload: {count: 5, duration_s: 5}", "leave one of them out"),
         ("service: {type: redis}\nload: {rate: 5}\nclient: {settings: {rate: 6}}", "`load.rate` and `client.settings.rate` differ"),
         ("service: {type: redis}\nclient: {settings: {num_requests: 0}}", "greater than or equal to 1, not 0"),
@@ -280,6 +284,44 @@ def test_a_recipe_in_our_words_has_no_remarks_and_is_read_back_from_its_translat
     assert remarks(load_recipe("service: {type: redis}")) == []
 
 
+def test_the_usual_port_of_grpc_is_pointed_out() -> None:
+    for address, service, said in (("a:6334", "qdrant", "the port for HTTP is usually 6333"), ("http://a:8001", "triton", "usually 8000")):
+        (remark,) = remarks(load_recipe(f"service: {{type: {service}, address: '{address}'}}"))
+        assert said in remark
+    assert remarks(load_recipe("service: {type: qdrant, address: 'a:6333'}")) == []
+
+
+TRACE = "load: {pattern: trace, trace_s: [0, 1, 2.5, 2]"
+
+
+@pytest.mark.parametrize(
+    ("service", "more", "counts", "remark"),
+    [
+        ("type: redis", "}", [4], ""),
+        ("type: postgres", "}", [4, 4], ""),
+        ("type: chroma, address: 'http://a'", "}", [10, 4], ""),
+        ("type: redis", ", count: 3}", [3], "`load.count: 3` leaves out the later ones of the 4 times"),
+        ("type: redis", "}\nclient: {settings: {num_requests: 2}}", [2], "`client.settings.num_requests: 2` leaves out the later ones"),
+        ("type: redis", "}\nclient: {settings: {num_requests: 9}}", [9], ""),
+        (
+            "type: redis",
+            ", duration_s: 2}",
+            [None],
+            "`duration_s: 2` leaves out the 2 of the 4 times of `load.trace_s` that are not below it",
+        ),
+        ("type: redis", ", duration_s: 3}", [None], ""),
+    ],
+)
+def test_all_of_a_trace_is_sent_unless_the_recipe_says_less(service: str, more: str, counts: list[int | None], remark: str) -> None:
+    recipe = f"service: {{{service}}}\n{TRACE}{more}"
+    spec = cells(recipe)[0].spec()
+    assert isinstance(spec, LoadSpec)
+    assert [phase.count for phase in spec.phases] == counts
+    said = remarks(load_recipe(recipe))
+    assert len(said) == bool(remark)
+    assert remark in "".join(said)
+
+
 def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
     assert load_recipe("service: {type: redis, num_gpus: 1}").requires.min_gpu_memory_mb == 1
     asked = load_recipe("service: {type: redis, num_gpus: 2}\nrequires: {min_gpu_memory_mb: 8000}")
@@ -302,6 +344,11 @@ def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
         ("service: {type: postgres, settings: {POSTGRES_PASSWORD: x}}", "service.settings.POSTGRES_PASSWORD", "asks for no password"),
         ("service: {type: http, address: 'http://x', port: 80}", "service.port", "no setting for a port"),
         ("service: {type: redis, port: 1, settings: {port: 2}}", "service.port", "no setting for a port"),
+        ("service: {type: qdrant, address: 'http://x', protocol: grpc}", "service.protocol", "no gRPC is spoken"),
+        ("service: {type: qdrant}\nclient: {settings: {prefer_grpc: true}}", "client.settings.prefer_grpc", "no gRPC is spoken"),
+        ("service: {type: triton}\nclient: {settings: {protocol: grpc}}", "client.settings.protocol", "(usually 8000 of Triton"),
+        ("service: {type: triton, address: 'grpc://x:8001'}", "service", "so give the address of its HTTP port"),
+        ("service: {type: openai, address: a}\nclient: {settings: {tokenizer: b}}", "client.settings.tokenizer", "not by a tokenizer"),
         ("name: x\nservices:\n- {service_type: redis}", "services", "line 2: a recipe has one `service`"),
         ("name: x\nworkload: {pattern: closed-loop}", "workload", "line 2: `workload` belongs to the recipes of another framework"),
         ("client: {name: redis_benchmark, parameters: {clients: 5}}", "client", "line 1: `client` stands beside the `service`"),
@@ -322,6 +369,8 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
     assert (stored["client"]["driver"], stored["sweep"]) == ("pgbench", {"client.driver": ["fleetmark", "pgbench"]})
     specs = [cell.spec() for cell in cells_of(recipe)]
     assert [one.client.driver for one in specs if isinstance(one, LoadSpec)] == ["fleetmark", "pgbench"]
+    both = load_recipe("service: {type: redis}\nclient: {driver: memtier_benchmark, settings: {concurrent_clients: 4}}\nload: {rate: 40}")
+    assert [one.client.driver for cell in cells_of(both) if isinstance(one := cell.spec(), LoadSpec)] == ["memtier_benchmark"]
     assert "write `type: postgres_stress` with `driver: pgbench`" in mistakes("service: {type: postgres}\nclient: {type: pgbench}")
 
 
@@ -339,6 +388,26 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
         (
             "service: {type: redis}\nclient: {driver: native, settings: {operation_mix: set, value_size_bytes: 100_000}}",
             "is at most 65536",
+        ),
+        *(
+            (f"service: {{type: redis}}\nclient: {{driver: memtier_benchmark, settings: {settings}}}\nload: {load}", message)
+            for settings, load, message in [
+                ("{key_distribution: zipf}", "{}", "weighs keys by another formula"),
+                ("{key_size_bytes: 22}", "{}", "is at least 23"),
+                ("{value_size_bytes: 0}", "{}", "no empty values"),
+                ("{}", "{duration_s: 1.5}", "takes whole seconds, and `duration_s` is 1.5"),
+                ("{concurrent_clients: 4}", "{rate: 10}", "with 4 connections `rate` is a multiple of 4, and not 10"),
+                ("{}", "{pattern: poisson, rate: 10}", "cannot follow `load.pattern: poisson`"),
+            ]
+        ),
+        *(
+            (f"service: {{type: vllm}}\nclient: {{driver: native, settings: {settings}}}\nload: {load}", message)
+            for settings, load, message in [
+                ("{stream: false}", "{}", "reads streams only"),
+                ("{include_usage: false}", "{}", "always asks for the numbers of tokens"),
+                ("{}", "{duration_s: 5}", "takes a number of requests and no time; write `load.count`"),
+                ("{}", "{pattern: ramp, rate: 5, rate_from: 1, duration_s: 5}", "vllm-bench cannot follow `load.pattern: ramp`"),
+            ]
         ),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {pattern: ramp, rate: 5}", "cannot follow `load.pattern: ramp`"),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {ramp_up_s: 1}", "pgbench has no ramp-up"),

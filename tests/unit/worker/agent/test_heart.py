@@ -19,10 +19,11 @@ class Redis:
     def __init__(self) -> None:
         self.told: list[dict[str, Any] | None] = []
         self.knows = True
+        self.unwanted = ""
 
     def heartbeat(self, worker_id: str, now: Snapshot, held: Sequence[AttemptKey], metrics: dict[str, Any] | None = None) -> Beat:
         self.told.append(metrics)
-        return Beat(known=self.knows)
+        return Beat(known=self.knows, unwanted_service=self.unwanted)
 
 
 class Device:
@@ -112,3 +113,14 @@ def test_services_are_told_during_a_job_and_when_they_have_ended(parts: Parts) -
         None,
     ]
     assert device.read == 1, "the figures are not read during a job"
+
+
+def test_an_idle_service_that_a_user_has_stopped_is_handed_on(parts: Parts) -> None:
+    heart, redis, _, _ = parts
+    stopped: list[str] = []
+    heart._on_unwanted_service = stopped.append
+    heart.beat()
+    assert stopped == []
+    redis.unwanted = "job.1"
+    heart.beat()
+    assert stopped == ["job.1"]

@@ -79,6 +79,14 @@ def test_a_handful_of_slow_requests_is_counted_to_its_last_answer() -> None:
     assert value(found, "requests_per_s") == pytest.approx(2 / 0.2)
 
 
+def test_every_request_of_a_trace_is_inside_of_its_window() -> None:
+    trace = Measured("all", records([(number * 10.0, 0.5, 4.5, SUCCESS) for number in range(5)]), None, open_loop=True, to_last_answer=True)
+    found = outcome_of([[trace]], service_type="redis", operations=["get"], concurrency=3, ceiling_per_s=1e6)
+    for name in ("requests_per_s", "rate_asked", "rate_achieved"):
+        assert value(found, name) == pytest.approx(5 / 0.045), name
+    assert found.detail["apart"] == {"warm_up": 0, "drain": 0, "never_sent": 0, "open_at_the_end": 0}
+
+
 def test_percentiles_that_the_sample_cannot_give_are_null_with_the_reason() -> None:
     found = outcome([(float(number), 0.0, 1.0, SUCCESS) for number in range(200)], duration_s=1.0)
     assert value(found, "latency_ms_p95") == 1

@@ -85,7 +85,7 @@ def test_a_vllm_is_healthy_when_it_says_so_and_its_own_counters_are_read() -> No
 
 def test_a_device_without_the_program_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
     for service, word in ((VllmService(), "vllm"), (OllamaService(), "ollama")):
         with pytest.raises(EngineUnavailable, match=f"no program `{word}` on this device: install"):
             service.check({})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -16,6 +15,7 @@ from shared.services.postgres import PostgresSettings, Tuning
 from shared.services.qdrant import QdrantSettings
 from shared.services.redis import RedisSettings
 from shared.services.triton import TritonSettings
+from tests.server_threads import http_thread
 from tests.servers import free_port
 from tests.triton_double import TritonDouble, triton_double
 from worker.services.base import NotHealthy, Place, Service
@@ -103,13 +103,10 @@ def test_a_minio_is_healthy_when_it_says_that_it_is_ready() -> None:
         def log_message(self, *_words: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
-        Thread(target=server.serve_forever, args=(0.02,)).start()
-        port = server.server_address[1]
+    with http_thread(Ready) as port:
         with pytest.raises(NotHealthy, match="GET /minio/health/ready was answered with status 503"):
             MinioService().health(settings, port)
         MinioService().health(settings, port)
-        server.shutdown()
     assert asked == ["/minio/health/ready"] * 2
 
 
@@ -191,6 +188,21 @@ def test_this_machine_says_which_servers_it_can_start() -> None:
     assert {"redis", "postgres", "minio"} <= set(found)
     assert found["postgres"].startswith("PostgreSQL ")
     assert "fake" in SERVICES, "which a worker does not offer"
+
+
+def test_a_program_that_does_not_say_its_version_is_not_offered_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "qdrant").write_text("this is no program")
+    (tmp_path / "qdrant").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineUnavailable, match=r"the program .*qdrant does not say its version: .*Exec format error.*; repair it"):
+        QdrantService().version()
+    startable.cache_clear()
+    assert "qdrant" not in startable()
+    startable.cache_clear()
+    assert "not offered for services of the type qdrant: the program" in caplog.text
+    assert "triton" not in caplog.text, "a program that is not there is no fault of the device"
 
 
 def test_a_service_that_cannot_be_started_here_is_named() -> None:

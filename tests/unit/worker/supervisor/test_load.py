@@ -42,9 +42,14 @@ def test_a_recipe_of_two_lines_becomes_figures_records_and_news_and_leaves_no_pr
     assert [(part.repeat, part.client) for part in header.parts] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert sum(part.count for part in header.parts) * RECORD.size == len(content) - len(header.to_line())
     assert any(
-        re.fullmatch(r"repeat 1 of 2: measuring \(.* requests/s, median .* ms, (p99 .* ms, )?none failed, [0-9]+ in flight\)", name)
+        re.fullmatch(
+            r"repeat 1 of 2: measuring \([0-9]+ % done, .* requests/s, median .* ms, (p99 .* ms, )?none failed, [0-9]+ in flight\)", name
+        )
         for name in stages.names()
     )
     progress = [fraction for _, fraction in stages.seen if fraction is not None]
     assert progress == sorted(progress)
+    within = [fraction for name, fraction in stages.seen if re.match(r"repeat 1 of 2: measuring( \(|$)", name) and fraction is not None]
+    assert within[0] == 0.15, "each of two repeats is half of the job, and the measurement begins when 30 % of a repeat are done"
+    assert within[0] < within[-1] <= 0.5
     assert psutil.Process().children(recursive=True) == []

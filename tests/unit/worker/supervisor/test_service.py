@@ -336,3 +336,45 @@ def test_a_kept_server_ends_with_a_job_of_another_campaign_with_the_worker_and_w
         while services.running.listed() and time.monotonic() < until:
             time.sleep(0.01)
         assert not psutil.pid_exists(pid)
+
+
+def test_a_user_ends_an_idle_server_and_the_next_job_starts_a_new_one(services: Services) -> None:
+    first, second = (services.fake(fresh="campaign") for _ in range(2))
+    first.ready(soon())
+    pid = pid_of(first)
+    (named,) = [one["id"] for one in services.running.listed()]
+    services.kept.stop(named)
+    assert psutil.pid_exists(pid), "a job uses it"
+    first.leave()
+    assert [one["state"] for one in services.running.listed()] == ["idle"]
+    services.kept.stop("another")
+    assert [one["state"] for one in services.running.listed()] == ["idle"]
+    services.kept.stop(named)
+    second.ready(soon())  # waits for the end of the first server, because it may need its port
+    assert not psutil.pid_exists(pid)
+    assert second.facts()["reused"] is False
+    assert [one["state"] for one in services.running.listed()] == ["healthy"]
+
+
+def test_a_server_that_a_user_stops_just_when_the_next_job_has_taken_it_ends_after_this_job(services: Services) -> None:
+    first, second = (services.fake(fresh="campaign") for _ in range(2))
+    second._id = "second"
+    first.ready(soon())
+    pid = pid_of(first)
+    first.leave()
+    second.ready(soon())
+    services.kept.stop(f"{CAMPAIGN}-job-1.1")
+    assert psutil.pid_exists(pid)
+    second.leave()
+    assert not psutil.pid_exists(pid)
+    assert services.running.listed() == []
+
+
+def test_a_server_that_was_removed_since_the_worker_started_is_named(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = services.of_recipe(f"service: {{type: triton, settings: {{model_repo: {Path(__file__).parent.parent}}}}}")
+    monkeypatch.setenv("PATH", "/nowhere")
+    for offered, expected in (({}, False), ({"triton": "tritonserver"}, True)):
+        monkeypatch.setattr("worker.supervisor.service.startable", lambda offered=offered: offered)
+        with pytest.raises(EngineUnavailable, match="no program `tritonserver` on this device") as raised:
+            service.check()
+        assert ("(tritonserver was there before; this worker now offers it no longer)" in raised.value.detail) is expected

@@ -28,7 +28,7 @@ def phases(tool: FakeTool, folder: Path, lead_s: float) -> tuple[list[str], str]
     made = tuple(PhasePlan(name, {"ask": 1.0}, Shape(), 10, None, lead_s) for name in ("insert", "select"))
     plan = ClientPlan("fake", "", {}, made, 1, 0, 1, "seed", 1.0, str(folder))
     runs: list[ToolRun] = []
-    why = run_phases(tool, [plan], runs, lambda _news: None, lambda: False)
+    why = run_phases(tool, [plan], runs, lambda _share, _news: None, lambda: False)
     return [made[number].name for number in range(len(runs))], why
 
 

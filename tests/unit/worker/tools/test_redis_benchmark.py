@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from shared.services.registry import SERVICES
+from worker.drivers.base import Work
+from worker.drivers.redis import RedisDriver
 from worker.tools.base import ToolPhase
-from worker.tools.redis_benchmark import RedisBenchmark, steps_of
+from worker.tools.redis_benchmark import RedisBenchmark, first_digits, steps_of
 
 # In the form of redis-benchmark 7.0; the numbers are ours.
 PRINTED = """
@@ -39,6 +41,12 @@ def test_the_settings_become_the_command_line(tmp_path: Path, monkeypatch: pytes
     asked = ToolPhase("mixed", {"set": 1.0}, None, 6, 2, 500, None, 0.0, 1, tmp_path)
     words = tool.words(asked, 500)[1:]
     assert " ".join(words) == (
-        "-h host -p 7000 --dbnum 2 -n 500 -c 6 -P 8 -r 99 --threads 2 --precision 3 SET fleetmark:0000000000__rand_int__ xxx"
+        "-h host -p 7000 --dbnum 2 -n 500 -c 6 -P 8 -r 99 --threads 2 --precision 3 SET fleetmark:0000000001__rand_int__ xxx"
     )
-    assert len("fleetmark:0000000000" + "0" * 12) == settings["key_size_bytes"]
+    assert len("fleetmark:0000000001" + "0" * 12) == settings["key_size_bytes"]
+
+
+@pytest.mark.parametrize("size", [22, 23, 40])
+def test_the_keys_that_it_draws_are_those_of_our_own_driver(size: int) -> None:
+    driver = RedisDriver(Work("redis://host", {"key_size_bytes": size, "num_keys": 99}))
+    assert driver.key(98) == f"fleetmark:{first_digits(size - 22)}{98:012d}".encode()
