@@ -114,6 +114,7 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
       fleetmark validate sweep.yaml --json
     """
     from shared.recipes.cells import cells_of  # imported here, because only recipes need pydantic, which is slow to import
+    from shared.recipes.remarks import remarks  # imported here for the same reason
 
     try:
         content = read_recipe(recipe)
@@ -127,8 +128,11 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         raise typer.Exit(EXIT_USAGE) from error
     if as_json:
         found = [{"model": entry.model, "name": entry.name, "file": str(file) if file else None} for entry, file in models]
-        show_json({"valid": True, "recipe": content.model_dump(mode="json", exclude_unset=True), "cells": cells, "models": found})
+        said = {"recipe": content.model_dump(mode="json", exclude_unset=True), "cells": cells, "models": found}
+        show_json({"valid": True, **said, "warnings": remarks(content)})
         return
+    for warning in remarks(content):
+        err.print("warning:", warning, style="yellow")
     out.print(f"{recipe} is valid: {content.name}")
     if content.sweep:
         out.print(
