@@ -76,6 +76,7 @@ def test_lines_are_fetched_too(ctx: Context, tmp_path: Path, wiki: FileServer) -
     assert [json.loads(one)["document_id"] for one in outcome.files["outputs.jsonl"].splitlines()] == ["a"]  # type: ignore[union-attr]
 
 
+@pytest.mark.long  # the reason itself is tested without a worker, in tests/unit/shared/tasks/test_wiki.py
 def test_a_page_that_does_not_exist_fails_the_job_with_its_reason(ctx: Context, tmp_path: Path, wiki: FileServer) -> None:
     wiki.files["/w/api.php"] = b'{"query": {"pages": [{"title": "Rivr", "missing": true}]}}'
     failed = measured(tmp_path / "worker", workload_of(ctx, tmp_path / "llm", f"{wiki.url}/wiki/Rivr"))
