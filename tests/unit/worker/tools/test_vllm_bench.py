@@ -18,7 +18,7 @@ from worker.load.phases import Measured
 from worker.load.records import RecordFile
 from worker.load.tokens import token_blocks
 from worker.tools.base import ToolPhase
-from worker.tools.vllm_bench import VllmBench, failure_of, write_records
+from worker.tools.vllm_bench import VllmBench, failure_of, warm_up_of, write_records
 
 # In the form of vLLM 0.32; the numbers are ours. The second request failed, and the server did not count the tokens of the third.
 TOLD: dict[str, Any] = {
@@ -44,7 +44,7 @@ def tool(**settings: Any) -> VllmBench:
 
 def measured(folder: Path, *, scheduled: bool) -> Measured:
     path = folder / "requests.records"
-    assert write_records(path, TOLD, scheduled=scheduled) == 100.0
+    assert write_records(path, TOLD, 0, scheduled=scheduled) == 100.0
     return Measured("requests", (RecordFile(path, 3),), None, open_loop=scheduled)
 
 
@@ -65,6 +65,18 @@ def test_with_a_rate_a_request_is_due_before_it_waits_in_the_tool(tmp_path: Path
     (block,) = token_blocks(measured(tmp_path, scheduled=True))
     assert block.records["scheduled"].tolist() == [0, 0, 250_000_000]
     assert block.records["delay"] / 1e6 == pytest.approx([0, 100, 250])
+
+
+@pytest.mark.parametrize(("more", "number"), [({}, 0), ({"lead_s": 1.0}, 12), ({"lead_s": 2.0, "rate": 7.0}, 14)])
+def test_a_warm_up_is_a_number_of_requests(more: dict[str, Any], number: int, tmp_path: Path) -> None:
+    assert warm_up_of(phase(tmp_path, **more)) == number
+
+
+def test_the_requests_of_a_warm_up_are_due_before_the_window(tmp_path: Path) -> None:
+    path = tmp_path / "requests.records"
+    assert write_records(path, TOLD, 1, scheduled=False) == 100.1
+    tally = Measured("requests", (RecordFile(path, 3),), None, open_loop=False).tally
+    assert (tally.warm_up, tally.measured) == (1, 2)
 
 
 def test_our_figures_are_made_of_what_it_tells(tmp_path: Path) -> None:
@@ -101,7 +113,6 @@ def test_the_settings_become_the_command_line_and_the_body_is_that_of_our_own_dr
 @pytest.mark.parametrize(
     ("settings", "asked", "message"),
     [
-        ({}, {"lead_s": 1.0}, "takes a number of requests and no time"),
         ({}, {"count": None, "duration_s": 3.0}, "takes a number of requests and no time"),
         ({"prompts": ["1", "2e3"]}, {}, "would send prompts such as '(1|2e3)', which are all numbers"),
     ],
