@@ -49,6 +49,7 @@ OF_EXCEPTIONS = {
     "ClientPayloadError": CLOSED,
     "ConnectionResetError": CLOSED,
 }
+NO_EVENT = "Never received a valid chunk"
 PHRASES = {status.phrase: status.value for status in HTTPStatus}
 PRINTED = ("request_throughput", "output_throughput", "total_token_throughput", "mean_e2el_ms", "median_e2el_ms", "p99_e2el_ms", "duration")
 
@@ -103,8 +104,8 @@ class VllmBench:
             if found := PROGRESS.search(line):
                 on_news(f"{found[1]} of {found[2]} requests")
 
-        key = {"OPENAI_API_KEY": self._key} if self._key else {}
-        ended = run_program(words, phase.folder, {**ENVIRONMENT, **key}, hear, ends_early)
+        # Without a key of ours it is empty, so that a key of the worker's user is not sent to this address.
+        ended = run_program(words, phase.folder, {**ENVIRONMENT, "OPENAI_API_KEY": self._key}, hear, ends_early)
         if ended.early:
             raise JobCancelled("vllm bench serve was ended, and it tells nothing before its end")
         try:
@@ -176,9 +177,9 @@ def write_records(records: Path, told: Mapping[str, Any], before: int, *, schedu
                 to_tokens.write(NOTHING)
                 continue
             events, output = len(gaps) + 1, int(outputs[number])
-            # It writes 1 if the server has not counted the tokens.
-            output, source = (output, USAGE) if output > 1 or events <= 2 else (events, EVENTS)
-            counts = (int(told["input_lens"][number]), output, 0, events, 0, source, 0, True, 0)
+            counted = output > 1 or events <= 2  # it writes 1 for both numbers if the server has not counted the tokens
+            known = (int(told["input_lens"][number]), output) if counted else (0, events)
+            counts = (*known, 0, events, 0, USAGE if counted else EVENTS, 0, True, 0)
             to_tokens.write(OF_TOKENS.pack(first * 1e9, NAN, last * 1e9, NAN, *counts))
             to_gaps.write(array("f", (gap * 1e9 for gap in gaps)).tobytes())
     return float(begin)
@@ -191,6 +192,8 @@ def failure_of(error: str, *, answered: bool) -> tuple[int, int]:
     if error in PHRASES:
         status = PHRASES[error]
         return (TOO_MANY if status == HTTPStatus.TOO_MANY_REQUESTS else STATUS), status
+    if "\n" not in error and not error.startswith(NO_EVENT):
+        return STATUS, 0  # the words that a server has for its status, which are its own
     return next((failure for name, failure in OF_EXCEPTIONS.items() if name in error), WRONG), 0
 
 

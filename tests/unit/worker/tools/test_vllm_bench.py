@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shared.errors import ModelInvalid
+from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import CLOSED, NOT_CONNECTED, STATUS, SUCCESS, TIMEOUT, TOO_MANY, WRONG
 from shared.services.registry import SERVICES
 from worker.load.figures import outcome_of
@@ -26,7 +27,7 @@ TOLD: dict[str, Any] = {
     "queue_times": [0.0, 0.1, 0.25],
     "ttfts": [0.02, 0.0, 0.01],
     "itls": [[0.005, 0.005, 0.01], [], [0.03, 0.03, 0.03, 0.03]],
-    "input_lens": [7, 1, 9],
+    "input_lens": [7, 1, 1],
     "output_lens": [4, 0, 1],
     "errors": ["", "Service Unavailable", ""],
 }
@@ -57,7 +58,7 @@ def test_each_request_becomes_a_record_with_its_tokens_and_gaps(tmp_path: Path) 
     assert block.records["status"].tolist() == [0, 503, 0]
     assert block.tokens["ttft"][[0, 2]] / 1e6 == pytest.approx([20, 10])
     assert block.tokens["output"].tolist() == [4, 0, 5], "a server that counts nothing leaves us the events"
-    assert block.tokens["input"].tolist() == [7, 0, 9]
+    assert block.tokens["input"].tolist() == [7, 0, 0]
     assert block.gaps / 1e6 == pytest.approx([5, 5, 10, 30, 30, 30, 30])
 
 
@@ -124,6 +125,15 @@ def test_what_it_would_do_otherwise_than_the_recipe_says_is_refused(
         tool(**settings).run(phase(tmp_path, **asked), lambda _news: None, lambda: False)
 
 
+def test_a_key_of_the_user_is_not_sent_to_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vllm").write_text('#!/bin/sh\necho "ValueError: key $OPENAI_API_KEY." >&2\nexit 1\n')
+    (tmp_path / "vllm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("OPENAI_API_KEY", "the-users-own")
+    with pytest.raises(EngineUnavailable, match=r"ValueError: key \.$"):
+        tool().run(phase(tmp_path), lambda _news: None, lambda: False)
+
+
 @pytest.mark.parametrize(
     ("error", "answered", "failure", "status"),
     [
@@ -131,6 +141,7 @@ def test_what_it_would_do_otherwise_than_the_recipe_says_is_refused(
         ("", False, WRONG, 0),
         ("Too Many Requests", False, TOO_MANY, 429),
         ("Not Found", False, STATUS, 404),
+        ("Slow down", False, STATUS, 0),
         ("Traceback (most recent call last):\n  aiohttp.client_exceptions.ClientConnectorError: refused", False, NOT_CONNECTED, 0),
         ("Traceback (most recent call last):\n  aiohttp.client_exceptions.ServerDisconnectedError", True, CLOSED, 0),
         ("Traceback (most recent call last):\n  TimeoutError", False, TIMEOUT, 0),
