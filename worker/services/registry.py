@@ -58,7 +58,7 @@ def startable() -> dict[str, str]:
 
 
 def is_there(name: str) -> bool:
-    """Return whether the server program of a type is on this device. One that cannot be asked at the moment counts as there."""
+    """Return whether the server program of a type is on this device. One that does not say its version counts as there: it may be slow."""
     try:
         resolve(name).version()
     except BrokenProgram:

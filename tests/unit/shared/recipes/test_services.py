@@ -284,6 +284,13 @@ def test_a_recipe_in_our_words_has_no_remarks_and_is_read_back_from_its_translat
     assert remarks(load_recipe("service: {type: redis}")) == []
 
 
+def test_the_usual_port_of_grpc_is_pointed_out() -> None:
+    for address, service, said in (("a:6334", "qdrant", "the port for HTTP is usually 6333"), ("http://a:8001", "triton", "usually 8000")):
+        (remark,) = remarks(load_recipe(f"service: {{type: {service}, address: '{address}'}}"))
+        assert said in remark
+    assert remarks(load_recipe("service: {type: qdrant, address: 'a:6333'}")) == []
+
+
 TRACE = "load: {pattern: trace, trace_s: [0, 1, 2.5, 2]"
 
 
@@ -337,6 +344,11 @@ def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
         ("service: {type: postgres, settings: {POSTGRES_PASSWORD: x}}", "service.settings.POSTGRES_PASSWORD", "asks for no password"),
         ("service: {type: http, address: 'http://x', port: 80}", "service.port", "no setting for a port"),
         ("service: {type: redis, port: 1, settings: {port: 2}}", "service.port", "no setting for a port"),
+        ("service: {type: qdrant, address: 'http://x', protocol: grpc}", "service.protocol", "no gRPC is spoken"),
+        ("service: {type: qdrant}\nclient: {settings: {prefer_grpc: true}}", "client.settings.prefer_grpc", "no gRPC is spoken"),
+        ("service: {type: triton}\nclient: {settings: {protocol: grpc}}", "client.settings.protocol", "(usually 8000 of Triton"),
+        ("service: {type: triton, address: 'grpc://x:8001'}", "service", "so give the address of its HTTP port"),
+        ("service: {type: openai, address: a}\nclient: {settings: {tokenizer: b}}", "client.settings.tokenizer", "not by a tokenizer"),
         ("name: x\nservices:\n- {service_type: redis}", "services", "line 2: a recipe has one `service`"),
         ("name: x\nworkload: {pattern: closed-loop}", "workload", "line 2: `workload` belongs to the recipes of another framework"),
         ("client: {name: redis_benchmark, parameters: {clients: 5}}", "client", "line 1: `client` stands beside the `service`"),
