@@ -107,7 +107,7 @@ TOOLS: Mapping[str, NativeTool] = {
             install='pip install "vllm[bench]"',
             definitions=(
                 "its time to the first token ends with the first event that has a choice, even without text, such as the role in a chat",
-                "its times between events count each event with a choice, even without text, and are near 0 for events that arrive together",
+                "its times between events count each event with a choice, even without text, and are near 0 if several arrive together",
                 "its latency ends with the last event that has a choice, before the numbers of tokens and the last words of the stream",
                 "it is one process, which keeps as many requests in flight as all `num_clients` together",
                 "its warm-up is a number of requests: what the rate sends in that time, or in a closed loop two for each one in flight",
