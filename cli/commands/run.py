@@ -12,7 +12,7 @@ from cli import zoo
 from cli.client import Client
 from cli.commands.campaigns import CampaignId
 from cli.commands.results import read_results, show_rows
-from cli.datasets import find_datasets
+from cli.datasets import fetched_datasets, find_datasets
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from cli.options import Host, Json, Token, connect
 from cli.prompt_files import with_prompts
@@ -114,6 +114,7 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
       fleetmark validate sweep.yaml --json
     """
     from shared.recipes.cells import cells_of  # imported here, because only recipes need pydantic, which is slow to import
+    from shared.recipes.remarks import remarks  # imported here for the same reason
 
     try:
         content = read_recipe(recipe)
@@ -127,8 +128,11 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         raise typer.Exit(EXIT_USAGE) from error
     if as_json:
         found = [{"model": entry.model, "name": entry.name, "file": str(file) if file else None} for entry, file in models]
-        show_json({"valid": True, "recipe": content.model_dump(mode="json", exclude_unset=True), "cells": cells, "models": found})
+        said = {"recipe": content.model_dump(mode="json", exclude_unset=True), "cells": cells, "models": found}
+        show_json({"valid": True, **said, "warnings": remarks(content)})
         return
+    for warning in remarks(content):
+        err.print("warning:", warning, style="yellow")
     out.print(f"{recipe} is valid: {content.name}")
     if content.sweep:
         out.print(
@@ -140,6 +144,8 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         out.print(f"  {entry.model}: {where}")
     for source, file in datasets.items():
         out.print(f"  {source}: `fleetmark run` uploads {file}")
+    for source in fetched_datasets(content):
+        out.print(f"  {source}: the worker fetches it")
 
 
 def _devices(recipe: Recipe, cells: int) -> str:

@@ -42,7 +42,8 @@ def noisy_text(content: dict[str, Any]) -> list[str]:
     if not noisy:
         return []
     why = " and ".join(cell(one["said"]) for one in content["noise"]["main_reasons"])
-    return [f"{noisy} of {content['noise']['jobs']} results are noisy: {why}. See *Noise*."]
+    are = "results are" if content["noise"]["jobs"] > 1 else "result is"
+    return [f"{noisy} of {content['noise']['jobs']} {are} noisy: {why}. See *Noise*."]
 
 
 def energy_text(content: dict[str, Any]) -> list[str]:

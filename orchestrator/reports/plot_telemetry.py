@@ -41,7 +41,7 @@ def telemetry_picture(folder: Path, jobs: Sequence[Sampled], title: str) -> Pict
             drawn.append((job.name, found))
     if not drawn:
         return None
-    return Picture(PLOT, "What was sampled beside the measurement; the timed inferences are shaded", telemetry_png(drawn, title))
+    return Picture(PLOT, "What was sampled beside the measurement; what was timed is shaded", telemetry_png(drawn, title))
 
 
 def is_drawn(found: Telemetry) -> bool:
@@ -50,7 +50,7 @@ def is_drawn(found: Telemetry) -> bool:
 
 
 def telemetry_png(jobs: Sequence[Named], title: str) -> bytes:
-    """Return the picture as PNG: one column of panels for each job. The timed inferences are shaded."""
+    """Return the picture as PNG: one column of panels for each job. What was timed is shaded."""
     drawn = [(name, found, _panels(found)) for name, found in jobs[:MAX_JOBS]]
     shown = [label for label, _ in PANELS if any(label in panels for _, _, panels in drawn)]
     canvas = new_canvas(4.5 + 4.2 * (len(drawn) - 1), 0.8 + 1.8 * len(shown))

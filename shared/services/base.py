@@ -118,7 +118,10 @@ def whole_address(kind: ServiceKind, address: str) -> str:
     parts = urlsplit(whole)
     known = " or ".join(f"`{scheme}://`" for scheme in kind.schemes)
     if parts.scheme not in kind.schemes:
-        raise ValueError(f"an address of a service of the type {kind.name} begins with {known}, and this one with `{parts.scheme}://`")
+        no_grpc = "; no gRPC is spoken, so give the address of its HTTP port" if parts.scheme.startswith("grpc") else ""
+        raise ValueError(
+            f"an address of a service of the type {kind.name} begins with {known}, and this one with `{parts.scheme}://`{no_grpc}"
+        )
     try:
         named = bool(parts.hostname) and parts.port != 0
     except ValueError:

@@ -97,6 +97,11 @@ def explain(error: Exception, path: Path, version: str, inputs: Inputs | None = 
         return ModelInvalid(f"{model} is no ONNX model, or a truncated one: {runtime} cannot parse it")
     if _EXTERNAL.search(text) or _MISSING_FILE.search(text):
         missing = _MISSING_FILE.search(text)
+        if missing is None and "out of bounds" in text:
+            return ModelInvalid(
+                f"{model} keeps its weights in files beside it, and one is shorter than the model says, like a download that was cut: "
+                f"get the whole file again. {said}"
+            )
         which = f"{PureWindowsPath(missing['path']).name!r} is not there" if missing else "one cannot be read"
         return ModelInvalid(
             f"{model} keeps its weights in files beside it, and {which}: put it beside the model, or upload it with the model. {said}"

@@ -75,12 +75,12 @@ class LoadPage(OutcomePage):
         curves = self._curves.all()
         content = super().content(bundle, pictures)
         compared = [beside(theirs, ours) for theirs, ours in pairs(curves)][:MAX_LISTED]
-        of_curves = [_of_curve(curve) for curve in curves[:MAX_LISTED]]
+        of_curves = [of_curve(curve) for curve in curves[:MAX_LISTED]]
         return {**content, "plot": CURVE, "load": of_curves, "load_total": len(curves), "beside_tools": compared}
 
     def markdown(self, content: dict[str, Any]) -> str:
         before, section, after = super().markdown(content).partition(_SECTION)
-        return before + _load_text(content) + section + after
+        return before + load_text(content) + section + after
 
 
 def _is_client_bound(job: JobRecord) -> bool:
@@ -102,7 +102,8 @@ def _measured_until_then(job: JobRecord) -> str:
     return f"{outcome.detail.get('requests', 0)} requests were measured before it ended ({', '.join(said)})"
 
 
-def _of_curve(curve: Curve) -> dict[str, Any]:
+def of_curve(curve: Curve) -> dict[str, Any]:
+    """Return what `report.json` holds of a curve."""
     best = peak(curve.points)
     limit = sustained(curve.points, curve.slo) if curve.slo is not None else None
     return {
@@ -133,7 +134,8 @@ def _point(point: Point) -> dict[str, Any]:
     }
 
 
-def _load_text(content: dict[str, Any]) -> str:
+def load_text(content: dict[str, Any]) -> str:
+    """Return the part of the page that says what the services take; empty if no curve was measured."""
     if not content["load"]:
         return ""
     parts = ["## What the service takes"]
@@ -156,7 +158,8 @@ def _sentences(curve: dict[str, Any]) -> Iterator[str]:
     else:
         p99 = best["latency_ms"]["p99"]
         tail = f"{figure_text(p99)} ms" if p99 is not None else "not known, because the sample is too small"
-        yield f"- **Peak throughput**: {figure_text(best['requests_per_s'])} requests/s at {best['level']:g} {curve['level']}."
+        reached = f"{figure_text(best['requests_per_s'])} requests/s at {best['level']:g} {curve['level']}"
+        yield f"- **Peak throughput**: {reached}{_more(curve)}."
         yield f"- **Tail latency at the peak** (p99): {tail}."
     if curve["driver"] != OURS:
         yield f"- **The clients** are those of {cell(curve['driver'])}: {cell('; '.join(curve['definitions']), 1_000)}."
@@ -165,6 +168,17 @@ def _sentences(curve: dict[str, Any]) -> Iterator[str]:
         kept = curve["sustained"]
         most = f"{kept['level']:g} {curve['level']}" if kept is not None else "no measured level"
         yield f"- **The SLO** ({asked}) is kept up to {most}: {cell(curve['sustained_because'], 300)}."
+
+
+def _more(curve: dict[str, Any]) -> str:
+    """Return what the service answered at a point that wins nothing, if that is more than the peak. The service takes at least as much."""
+    most = max(curve["points"], key=lambda point: float(point["requests_per_s"]))
+    if most["requests_per_s"] <= curve["peak"]["requests_per_s"]:
+        return ""
+    return (
+        f", of the points at which the client was not the limit; the service takes more: it answered "
+        f"{figure_text(most['requests_per_s'])} requests/s at {most['level']:g}, where the client may have been the limit"
+    )
 
 
 def _table(curve: dict[str, Any]) -> str:

@@ -113,6 +113,8 @@ def _edge(figure: Figure, *, worst: bool) -> float:
 def _out_of_it(ordered: Sequence[Measured]) -> str:
     """Return how many of the jobs win nothing, and why."""
     reasons = Counter(one.cannot_win for one in ordered if one.cannot_win)
+    if len(ordered) == 1:
+        return "".join(f"; the only result is {why}" for why in reasons)
     return "".join(f"; {count} of these {len(ordered)} results {'is' if count == 1 else 'are'} {why}" for why, count in reasons.items())
 
 

@@ -74,6 +74,14 @@ def test_a_valid_recipe_is_exit_code_0(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["recipe"] == {"model": "https://example.org/m.onnx", "on": ["cpu.onnx"]}
 
 
+def test_validate_says_which_keys_have_no_effect(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("service: {type: redis, partition: cpu}\n")
+    said = "`service.partition` has no effect: the work runs on a registered worker, and not as the job of a cluster"
+    assert f"warning: {said}" in " ".join(fleetmark("validate", str(recipe)).stderr.split())
+    assert json.loads(fleetmark("validate", str(recipe), "--json").stdout)["warnings"] == [said]
+
+
 def test_an_address_that_is_none_is_exit_code_2() -> None:
     ended = fleetmark("list", "--host", "ftp://lab")
     assert ended.returncode == 2

@@ -355,7 +355,7 @@ def test_the_noise_of_a_job_that_failed_is_no_noise_of_a_result(tmp_path: Path) 
     failed = record(2, result_of(2, 2.0, noise=noisy), status=JobStatus.FAILED, error="no memory")
     write_campaign(tmp_path, bundle([measured, failed]))
     page = (tmp_path / CAMPAIGN / "report.md").read_text()
-    assert "1 of 1 results are noisy: throttled." in page
+    assert "1 of 1 result is noisy: throttled." in page
     assert "while they were measured: 1 noisy." in page
 
 

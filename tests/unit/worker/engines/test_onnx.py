@@ -100,6 +100,13 @@ def test_missing_external_data_is_named(tmp_path: Path) -> None:
         run(path)
 
 
+def test_external_data_that_was_cut_is_named(tmp_path: Path) -> None:
+    path = onnx_models.external(tmp_path)
+    (tmp_path / "weights" / "big.bin").write_bytes(b"12345")
+    with pytest.raises(ModelInvalid, match=r"one is shorter than the model says, like a download that was cut: get the whole file again"):
+        run(path)
+
+
 def test_options_reach_the_runtime_and_come_back_as_it_reports_them(tmp_path: Path) -> None:
     path = onnx_models.linear(tmp_path / "linear.onnx", batch="n")
     runtime = run(path, Options(threads=1, inter_threads=2, graph="basic", batch_size=7))[0].facts().runtime

@@ -83,4 +83,4 @@ def test_a_result_that_cannot_win_is_never_the_best() -> None:
         "1 of these 2 results is client-bound and wins nothing"
     )
     assert [one.job_id for one in only(fast, slow).jobs] == ["c-job-2", "c-job-1"]
-    assert only(fast).verdict == "no winner is named; 1 of these 1 results is client-bound and wins nothing"
+    assert only(fast).verdict == "no winner is named; the only result is client-bound and wins nothing"
