@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
