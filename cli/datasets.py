@@ -26,11 +26,12 @@ def find_datasets(recipe: Recipe, recipe_folder: Path) -> dict[str, Path]:
     from shared.kinds.generation_task import is_named_dataset
     from shared.tasks.datasets import read_dataset
     from shared.tasks.registry import task_named
+    from shared.tasks.wiki import is_address
 
     task = task_named(recipe.task.name)
     found = {}
     for source in _named(recipe):
-        if is_named_dataset(task, source) or source.startswith(UPLOAD):
+        if is_named_dataset(task, source) or source.startswith(UPLOAD) or is_address(source):
             continue
         path = recipe_folder / Path(source).expanduser()
         if not path.is_file():
@@ -42,6 +43,13 @@ def find_datasets(recipe: Recipe, recipe_folder: Path) -> dict[str, Path]:
             raise _invalid(source, str(error)) from error
         found[source] = path
     return found
+
+
+def fetched_datasets(recipe: Recipe) -> list[str]:
+    """Return the data sets of a recipe that the device fetches, because they are named by an address."""
+    from shared.tasks.wiki import is_address  # imported here for the same reason as above
+
+    return [source for source in _named(recipe) if is_address(source)] if recipe.task is not None else []
 
 
 def _named(recipe: Recipe) -> list[str]:

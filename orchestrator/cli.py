@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from shared import collector
+
+if __name__ == "__main__":
+    collector.pause()  # a fifth of the processor time of the imports below
+
 import contextlib
 import logging
 import signal
@@ -149,6 +154,7 @@ def serve(
             sockets = open_sockets(settings.host, settings.port)
         except OSError as error:
             raise typer.BadParameter(f"--host {settings.host} --port {settings.port} cannot be listened on: {error}") from error
+        collector.settle()
         uvicorn.Server(config).run(sockets)
     finally:
         plane.stop()
@@ -157,6 +163,7 @@ def serve(
 def _run_until_stopped(plane: ControlPlane) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: plane.request_stop())
+    collector.settle()
     plane.wait()
     plane.stop()
 
@@ -276,4 +283,5 @@ def revoke_token_command(token_id: Annotated[str, typer.Argument(help="The token
 
 if __name__ == "__main__":
     settle_streams()
+    collector.settle()
     app()

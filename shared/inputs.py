@@ -11,6 +11,8 @@ from shared.external_data import VALUE_FILES, is_inside
 from shared.names import OneLine
 from shared.strict import Strict
 
+INPUTS_SHA256 = "inputs_sha256"  # a key of what the runtime reports: the content of each input, besides the model, that nobody promised
+
 
 def _relative(name: str) -> str:
     if not is_inside(name):

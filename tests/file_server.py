@@ -7,7 +7,9 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.server_threads import http_thread
 
 
 @dataclass
@@ -95,23 +97,9 @@ def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore errors, because many tests close the connection on purpose."""
-
-
 @contextlib.contextmanager
 def file_server(address: tuple[str, int] = ("127.0.0.1", 0), **files: bytes) -> Iterator[FileServer]:
     state = FileServer({f"/{name.replace('__', '.')}": content for name, content in files.items()})
-    server = _Server(address, _handler(state))
-    state.url = f"http://{address[0]}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with http_thread(_handler(state), address, quiet=True) as port:
+        state.url = f"http://{address[0]}:{port}"
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

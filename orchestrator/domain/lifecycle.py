@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from orchestrator.domain.stored import timeout_of
 from shared.errors import DeviceFailed, HostBusy, IllegalTransition, RunnerDied
 from shared.jobs import TRANSITIONS, JobStatus
 
@@ -42,13 +40,13 @@ def check_step(job_id: str, seen: str, wanted: JobStatus) -> None:
         raise IllegalTransition(f"job {job_id} is {seen}; it cannot become {wanted}")
 
 
-def deadline(now: datetime, workload: Mapping[str, Any], grace_s: float, block_timeout_s: float | None = None) -> datetime:
+def deadline(now: datetime, timeout_s: float, grace_s: float, block_timeout_s: float | None = None) -> datetime:
     """Return the deadline of a job that begins now: its timeout, plus a grace for the time that its worker does not count as the job's.
 
     Args:
         block_timeout_s: the timeouts of all jobs that take turns with this one, and its own. None if the job is measured alone.
     """
-    return now + timedelta(seconds=max(timeout_of(workload), block_timeout_s or 0.0) + grace_s)
+    return now + timedelta(seconds=max(timeout_s, block_timeout_s or 0.0) + grace_s)
 
 
 def next_try(*, losses: int, deaths: int, max_attempts: int, now: datetime, jitter: float) -> datetime | None:

@@ -18,6 +18,7 @@ from sqlmodel import Session
 from orchestrator.domain.buckets import DURATION, WAIT, Observation
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
+from orchestrator.domain.stored import timeout_of
 from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
 from orchestrator.operations.awaited import note_lacks
@@ -205,7 +206,7 @@ def _of_another(moves: Moves, job: LockedJob, report: Report, owner: str, outcom
 def _started(ctx: Context, moves: Moves, job: LockedJob, report: Started, outcome: Recorded) -> bool:
     if job.status == JobStatus.PENDING and job.attempt == report.attempt:
         now = ctx.clock.now()
-        until = deadline(now, job.workload, ctx.settings.deadline_grace_s, job.block_timeout_s)
+        until = deadline(now, timeout_of(job.workload), ctx.settings.deadline_grace_s, job.block_timeout_s)
         who = {"worker_id": report.worker_id, "incarnation": report.incarnation}
         moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, **who)
         moves.note(job, EventKind.STARTED, worker_id=report.worker_id)

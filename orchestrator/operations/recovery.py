@@ -14,7 +14,7 @@ from sqlmodel import Session
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import WORKERS_LOST_LIMIT, deadline
 from orchestrator.domain.placement import Fleet, KnownWorker
-from orchestrator.domain.stored import Unreadable, read_needs, read_requirements
+from orchestrator.domain.stored import Unreadable, read_needs, read_requirements, timeout_of
 from orchestrator.operations.cancel import after_end
 from orchestrator.operations.context import Context
 from orchestrator.operations.setbacks import set_back
@@ -133,11 +133,10 @@ def stand_still(ctx: Context, missed_s: float) -> int:
     now, missed = ctx.clock.now(), timedelta(seconds=missed_s)
     with ctx.store.read() as session:
         running = jobs.running(session)
-        session.expunge_all()
     until: dict[str, tuple[int, datetime]] = {}
     for job in running:
         if job.deadline_at is not None:
-            latest = min(job.deadline_at + missed, deadline(now, job.workload, ctx.settings.deadline_grace_s, job.block_timeout_s))
+            latest = min(job.deadline_at + missed, deadline(now, job.timeout_s, ctx.settings.deadline_grace_s, job.block_timeout_s))
             until |= {job.id: (job.attempt, latest)} if latest > job.deadline_at else {}
     moved = postpone(ctx, until)
     ctx.store.transact(lambda session: queue_waits.stand_still(session, missed, now))
@@ -159,7 +158,7 @@ def note_starts(ctx: Context, found: Mapping[str, tuple[int, str, str]]) -> int:
         still = [job for job in lock_jobs(session, found).values() if job.status == JobStatus.PENDING and job.attempt == found[job.id][0]]
         for job in still:
             _, worker_id, incarnation = found[job.id]
-            until = deadline(now, job.workload, ctx.settings.deadline_grace_s, job.block_timeout_s)
+            until = deadline(now, timeout_of(job.workload), ctx.settings.deadline_grace_s, job.block_timeout_s)
             moves.step(job, JobStatus.RUNNING, started_at=now, deadline_at=until, worker_id=worker_id, incarnation=incarnation)
             moves.note(job, EventKind.STARTED, "as its worker's heartbeat says: the report of the start was lost", worker_id=worker_id)
         moves.flush()

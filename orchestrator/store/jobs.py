@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
-from orchestrator.domain.stored import shown_options
+from orchestrator.domain.stored import shown_options, timeout_of
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
 from orchestrator.store.types import where_json
@@ -58,6 +58,19 @@ class JobHead(NamedTuple):
 
 
 PLAIN = JobHead._fields.index("options")  # the fields before it are columns of a job
+
+
+class RunningJob(NamedTuple):
+    """Holds what the watch needs to know of a running job."""
+
+    id: str
+    attempt: int
+    worker_id: str | None
+    incarnation: str | None
+    started_at: datetime | None
+    deadline_at: datetime | None
+    block_timeout_s: float | None
+    timeout_s: float
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -317,9 +330,15 @@ def dispatched_queues(session: Session) -> list[str]:
     return [str(queue) for queue in session.scalars(select(col(Job.queue)).where(*DISPATCHED).distinct())]
 
 
-def running(session: Session) -> list[Job]:
-    """Return every running job. A worker has one, or the jobs of one block."""
-    return list(session.scalars(select(Job).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))))
+def running(session: Session) -> list[RunningJob]:
+    """Return every running job. A worker has one, or the jobs of one block.
+
+    Of the stored work, which is a kilobyte or more, the database sends the timeout alone: the watch asks for all running jobs at each look.
+    """
+    columns: list[Any] = [getattr(Job, name) for name in RunningJob._fields[:-1]]
+    timeout = where_json(session, col(Job.workload), col(Job.workload)["timeout_s"])
+    statement = select(*columns, timeout).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))
+    return [RunningJob._make([*others, timeout_of({"timeout_s": timeout_s})]) for *others, timeout_s in session.execute(statement)]
 
 
 def running_on(session: Session, worker_id: str) -> list[Job]:

@@ -12,7 +12,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.recovery import Overdue, end_overdue, note_served, postpone
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import queue_waits
-from orchestrator.store.tables import Job
+from orchestrator.store.jobs import RunningJob
 from orchestrator.watch.word import holds, named
 from shared.jobs import MAX_TIMEOUT_S, JobStatus
 from shared.workers import WAITING_FOR_HOST, WorkerStatus
@@ -24,7 +24,7 @@ UNKNOWN_HOLDER_WAIT_S = (
 )
 
 
-def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[RunningJob], found: Found) -> None:
     """Postpone the deadlines of jobs that wait for their host, and the queue timeouts of jobs that busy workers could take next."""
     now = ctx.clock.now()
     grace_s = ctx.settings.deadline_grace_s
@@ -39,13 +39,13 @@ def keep_clocks(ctx: Context, workers: dict[str, WorkerRecord], running: Sequenc
         longest_s = HOST_WAIT_S if worker.registration.ip_address in taken else UNKNOWN_HOLDER_WAIT_S
         over = job.started_at is None or now - job.started_at > timedelta(seconds=longest_s)
         # A deadline moves long before it is reached, so that enough time is left for the job, but it does not move at every sweep.
-        if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.workload, grace_s / 2, job.block_timeout_s):
-            until[job.id] = (job.attempt, deadline(now, job.workload, grace_s, job.block_timeout_s))
+        if not over and job.deadline_at is not None and job.deadline_at < deadline(now, job.timeout_s, grace_s / 2, job.block_timeout_s):
+            until[job.id] = (job.attempt, deadline(now, job.timeout_s, grace_s, job.block_timeout_s))
     found.deadlines_postponed += postpone(ctx, until)
     note_served(ctx, [worker.known() for worker in busy.values() if _is_at_work(worker)])
 
 
-def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Sequence[RunningJob], found: Found) -> None:
     """End overdue jobs. A job whose worker is silent or no longer holds it is not ended here: it counts as lost and goes back."""
     now = ctx.clock.now()
     overdue: dict[str, Overdue] = {}
@@ -64,7 +64,7 @@ def end_overdue_jobs(ctx: Context, workers: dict[str, WorkerRecord], running: Se
     found.queue_timeouts += sum(overdue[job_id].seen is JobStatus.PENDING for job_id in ended)
 
 
-def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
+def _is_over(worker: WorkerRecord, job: RunningJob, now: datetime) -> bool:
     """Return whether a job is past its deadline. If it is finished and its worker still keeps the result, it gets more time."""
     assert job.deadline_at is not None
     held = holds(worker, job)
@@ -74,7 +74,7 @@ def _is_over(worker: WorkerRecord, job: Job, now: datetime) -> bool:
     return job.deadline_at + timedelta(seconds=RESULT_WAIT_S if finished else 0) < now
 
 
-def _why_overdue(ctx: Context, worker: WorkerRecord, job: Job) -> str:
+def _why_overdue(ctx: Context, worker: WorkerRecord, job: RunningJob) -> str:
     if _waits_for_host(worker, job):
         return (
             f"{named(worker)} waits for another measurement on its host since {job.started_at:%Y-%m-%d %H:%M} UTC: end what holds "
@@ -88,6 +88,6 @@ def _is_at_work(worker: WorkerRecord) -> bool:
     return worker.status in (WorkerStatus.BUSY, WorkerStatus.CLEANUP) and worker.quarantine is None
 
 
-def _waits_for_host(worker: WorkerRecord, job: Job) -> bool:
+def _waits_for_host(worker: WorkerRecord, job: RunningJob) -> bool:
     """Return whether a job waits for another measurement on its host. Its own time has not begun then."""
     return worker.stage == WAITING_FOR_HOST and holds(worker, job)

@@ -9,7 +9,7 @@ from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
 from orchestrator.operations.recovery import Lost, lose
 from orchestrator.registry import WorkerRecord
-from orchestrator.store.tables import Job
+from orchestrator.store.jobs import RunningJob
 from orchestrator.watch.flapping import Fault, quarantine_flapping
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.word import holds, named
@@ -23,7 +23,7 @@ BEATS_MISSED = 2  # a worker may have composed its first beat without the job be
 
 
 def condemn_silent(
-    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
+    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[RunningJob], found: Found, may_give_up: bool
 ) -> None:
     """Mark workers as faulty that are silent past the timeout. Put back their jobs, and the jobs of workers that are not registered.
 
@@ -86,7 +86,7 @@ def _lost_without_a_record(ctx: Context, memory: Memory, worker_ids: Set[str]) -
 
 
 def requeue_unheld(
-    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found, may_give_up: bool
+    ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[RunningJob], found: Found, may_give_up: bool
 ) -> None:
     """Put back jobs that their living worker has not held for two heartbeats, for example because it crashed and restarted."""
     missed: dict[str, tuple[int, int]] = {}

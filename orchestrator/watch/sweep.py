@@ -12,7 +12,7 @@ from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.recovery import note_starts, undispatch
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import jobs
-from orchestrator.store.tables import Job
+from orchestrator.store.jobs import RunningJob
 from orchestrator.watch.deadlines import end_overdue_jobs, keep_clocks
 from orchestrator.watch.losses import condemn_silent, requeue_unheld
 from orchestrator.watch.lost_messages import send_lost
@@ -55,7 +55,6 @@ def sweep(
     found = Found()
     with ctx.store.read() as session:
         running = jobs.running(session)
-        session.expunge_all()
     old = stood_still()
     began = ctx.clock.now()
     workers = {worker.id: worker for worker in ctx.registry.registered()}
@@ -110,7 +109,7 @@ def _tidy(ctx: Context, memory: Memory) -> None:
         log.info("forgot %d workers that left or fell silent long ago: %s", len(forgotten), ", ".join(forgotten[:10]))
 
 
-def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[RunningJob], found: Found) -> None:
     """Mark jobs as running that a living worker has claimed and works on, if the report of their start never came.
 
     A worker sends that report only once. A job must be seen in two sweeps, because the report may still be on its way. Without this the
@@ -132,7 +131,7 @@ def _note_lost_starts(ctx: Context, memory: Memory, workers: dict[str, WorkerRec
     found.starts_noted += note_starts(ctx, runs)
 
 
-def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[Job], found: Found) -> None:
+def _stop_ended(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], running: Sequence[RunningJob], found: Found) -> None:
     """Stop unwanted work: its job was cancelled while Redis was away, or everything was reset.
 
     Once a minute, and first of all as a new leader, this also looks at all claims. It forgets claims of jobs that the table does not

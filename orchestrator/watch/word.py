@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from orchestrator.registry import WorkerRecord
-from orchestrator.store.tables import Job
+from orchestrator.store.jobs import RunningJob
 
 
 def named(worker: WorkerRecord) -> str:
     return f"{worker.id} ({worker.registration.device_name})"
 
 
-def holds(worker: WorkerRecord, job: Job) -> bool:
+def holds(worker: WorkerRecord, job: RunningJob) -> bool:
     """Return whether the process that started this job still runs it, or has its result on disk."""
     return (job.id, job.attempt) in worker.held and worker.incarnation == job.incarnation

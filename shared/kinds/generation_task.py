@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.addresses import shown_address
 from shared.kinds.generation_figures import FIGURES as SPEED
 from shared.names import OneLine
 from shared.scorers.registry import scorer_named
@@ -13,6 +14,7 @@ from shared.strict import Strict
 from shared.tasks.base import DOCUMENT, QUESTION, Task
 from shared.tasks.datasets import MAX_DOCUMENTS
 from shared.tasks.registry import TASKS, task_named
+from shared.tasks.wiki import fetched_from, is_address
 
 MAX_PROMPT = 100_000  # characters of a template
 MAX_WORDS = 1_000_000
@@ -83,7 +85,7 @@ def task_spec(
     """Return what is stored of a task. A key that the recipe leaves out has the task's own value.
 
     Raises:
-        ValueError: a setting has no effect on this task.
+        ValueError: a setting has no effect on this task, or the address of the data set cannot be fetched.
     """
     task = task_named(section.name)
     for name in ("documents", "words", "depth"):
@@ -92,6 +94,11 @@ def task_spec(
             raise ValueError(f"task.{name} has no effect on the task {task.name}: leave it out; its settings: {known}")
     if dataset is not None and not task.datasets:
         raise ValueError(f"`dataset` has no effect on the task {task.name}, which makes its own documents: leave it out")
+    if dataset is not None and is_address(dataset):
+        try:
+            fetched_from(dataset)
+        except ValueError as error:
+            raise ValueError(f"dataset {shown_address(dataset)!r:.300} {error}") from error
     if evaluate is not None and len(set(evaluate)) < len(evaluate):
         raise ValueError("evaluate names a scorer twice: write each once")
     return TaskSpec(

@@ -34,7 +34,22 @@ _REFUSED: dict[tuple[str, ...], str] = {
         "query",
     ): "this version sends inserts into a table of its own and reads from it, and no statement of the recipe; leave it out",
     ("client", "settings", "transactions"): "the numbers of requests are called `num_inserts` and `num_selects` here",
+    (
+        "client",
+        "settings",
+        "tokenizer",
+    ): "tokens are counted as the server's `usage` says, or else by its events, and not by a tokenizer; leave it out",
     ("client", "settings", "threads"): "the number of client processes is `benchmarks.num_clients`",
+}
+_NO_GRPC = (
+    "the protocol follows from the `type`, and no gRPC is spoken: Triton and Qdrant are asked over HTTP; leave it out, and give the "
+    "`address` of the HTTP port (usually 8000 of Triton, and 6333 of Qdrant)"
+)
+_REFUSED |= {
+    (section, *settings, key): _NO_GRPC
+    for section in ("service", "client")
+    for settings in ((), ("settings",))
+    for key in ("protocol", "grpc", "use_grpc", "prefer_grpc")
 }
 _REFUSED |= {("task", key): f"`{key}` stands beside `task`, not in it" for key in OF_A_TASK}
 # Keys at the top that only recipes of other forms have.

@@ -142,7 +142,7 @@ def _too_short(least: int, value: Any) -> str:
 def _no_such_type(section_name: str | int, named: Any) -> str:
     if isinstance(named, str) and named in TOOLS:
         tool = TOOLS[named]
-        return f"{named} is a tool and no type of client; write `type: {tool.service}_stress` with `driver: {named}` beside it"
+        return f"{named} is a tool and no type of client; write `type: {tool.services[0]}_stress` with `driver: {named}` beside it"
     known = list(SERVICES if section_name == "service" else CLIENT_TYPES)
     return f"this version does not know {without_logins(repr(named)):.80}: {nearest(str(named), known)}"
 

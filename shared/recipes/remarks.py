@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from shared.kinds.load_arrivals import not_sent
 from shared.recipes.schema import Recipe
+from shared.services.base import whole_address
 from shared.services.registry import SERVICES
 
 CLUSTER_KEYS = ("partition", "account", "time_limit", "memory", "nodes")  # say where a cluster would run the work
+_GRPC_PORTS = {"triton": (8001, 8000), "qdrant": (6334, 6333)}  # and the usual port for HTTP, by the type of service
 _MEASURED = ("latency", "throughput", "response_time", "tps", "qps", "rps", "error", "success", "requests", "tokens", "ttft", "tpot")
 
 
 def remarks(recipe: Recipe) -> list[str]:
     """Return one sentence for each group of keys that have no effect."""
-    return [*_for_a_cluster(recipe), *_gpus(recipe), *_metrics(recipe), *_monitoring(recipe), *_trace(recipe)]
+    return [*_for_a_cluster(recipe), *_gpus(recipe), *_metrics(recipe), *_monitoring(recipe), *_trace(recipe), *_grpc(recipe)]
 
 
 def _for_a_cluster(recipe: Recipe) -> Iterator[str]:
@@ -66,3 +69,12 @@ def _trace(recipe: Recipe) -> Iterator[str]:
     client = recipe.client.settings if recipe.client is not None else SERVICES[recipe.service.type].client()
     if said := not_sent(recipe.load, client):
         yield f"{said}; without it, a repeat ends with the answer to the last one"
+
+
+def _grpc(recipe: Recipe) -> Iterator[str]:
+    if recipe.service is None or recipe.service.address is None or recipe.service.type not in _GRPC_PORTS:
+        return
+    port, other = _GRPC_PORTS[recipe.service.type]
+    if urlsplit(whole_address(SERVICES[recipe.service.type], recipe.service.address)).port == port:
+        usual = f"no gRPC is spoken, and the port for HTTP is usually {other}"
+        yield f"`service.address` has the port {port}, which is usually that for gRPC; {usual}"

@@ -134,7 +134,8 @@ class Recipe(Strict):
         min_length=1,
         max_length=4096,
         description="the documents of the task: a data set that the task knows by name, a file on this machine with one JSON object in "
-        "each line (from the recipe's folder; uploaded by `fleetmark run`), or `sha256:…` of an upload",
+        "each line (from the recipe's folder; uploaded by `fleetmark run`), `sha256:…` of an upload, or an address from which the device "
+        "fetches such a file or a page of a wiki (`https://en.wikipedia.org/wiki/…`)",
     )
     prompt: Prompt | None = Field(
         default=None, min_length=1, max_length=MAX_PROMPT, description="the prompt, with `{document}` where the document stands"

@@ -16,7 +16,11 @@ MAX_IN_FLIGHT = 65_536  # requests that one client process keeps in flight
 MAX_RATE = 10_000_000.0
 MAX_DURATION_S = 86_400.0
 
-Count = Field(ge=1, le=MAX_REQUESTS)
+# Settings that most servers have.
+PORT: Any = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
+DATA_FOLDER: Any = Field(
+    default="", max_length=4_096, description="an empty folder on the device for the data; if it is left out, a temporary folder of its own"
+)
 
 
 class Phase(Strict):
@@ -99,6 +103,11 @@ class ServiceKind(Protocol):
         """
 
 
+def one_phase(name: str, operations: dict[str, float], requests: int, duration_s: float | None) -> tuple[Phase, ...]:
+    """Return the only phase of a load: it lasts `duration_s` or, if that is None, until `requests` requests were sent."""
+    return (Phase(name=name, operations=operations, count=requests if duration_s is None else None, duration_s=duration_s),)
+
+
 def whole_address(kind: ServiceKind, address: str) -> str:
     """Return an address of a service with its scheme: `redis://127.0.0.1:6379`.
 
@@ -109,7 +118,10 @@ def whole_address(kind: ServiceKind, address: str) -> str:
     parts = urlsplit(whole)
     known = " or ".join(f"`{scheme}://`" for scheme in kind.schemes)
     if parts.scheme not in kind.schemes:
-        raise ValueError(f"an address of a service of the type {kind.name} begins with {known}, and this one with `{parts.scheme}://`")
+        no_grpc = "; no gRPC is spoken, so give the address of its HTTP port" if parts.scheme.startswith("grpc") else ""
+        raise ValueError(
+            f"an address of a service of the type {kind.name} begins with {known}, and this one with `{parts.scheme}://`{no_grpc}"
+        )
     try:
         named = bool(parts.hostname) and parts.port != 0
     except ValueError:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shared.figures import FigureKind
-from shared.services.base import ClientSettings, Phase, ServiceSettings
+from shared.services.base import DATA_FOLDER, PORT, ClientSettings, Phase, ServiceSettings, one_phase
 from shared.services.vectors import FIGURES, MOST_VECTORS, VectorClient, phases_of
 
 
@@ -16,12 +16,8 @@ class ChromaSettings(ServiceSettings):
     host: Literal["127.0.0.1", "0.0.0.0"] = Field(  # noqa: S104 - recipes of other frameworks have it
         default="127.0.0.1", description="the address that the server listens on; `0.0.0.0` opens it to everybody in the network"
     )
-    port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
-    data_dir: str = Field(
-        default="",
-        max_length=4_096,
-        description="an empty folder on the device for the data; if it is left out, a temporary folder of its own",
-    )
+    port: int | None = PORT
+    data_dir: str = DATA_FOLDER
 
 
 class ChromaClient(VectorClient):
@@ -52,6 +48,5 @@ class Chroma:
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, ChromaClient)
         if client.check_only:
-            asked = None if duration_s is not None else count or max(1, client.num_queries)
-            return (Phase(name="heartbeat", operations={"heartbeat": 1.0}, count=asked, duration_s=duration_s),)
+            return one_phase("heartbeat", {"heartbeat": 1.0}, count or max(1, client.num_queries), duration_s)
         return phases_of(client, client.num_vectors, "num_vectors", count, duration_s)

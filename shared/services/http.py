@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, ServiceSettings
+from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, ServiceSettings, one_phase
 
 
 class HttpSettings(ServiceSettings):
@@ -50,5 +50,4 @@ class Http:
 
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, HttpClient)
-        requests = None if duration_s is not None else count or client.num_requests
-        return (Phase(name="requests", operations={client.method.lower(): 1.0}, count=requests, duration_s=duration_s),)
+        return one_phase("requests", {client.method.lower(): 1.0}, count or client.num_requests, duration_s)

@@ -1,12 +1,15 @@
-"""Defines what clients of all language models over HTTP have in common."""
+"""Defines what all language models over HTTP have in common: the settings of their clients, and what a load on them is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase
+from shared.figures import FigureKind
+from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, one_phase
+from shared.services.language_figures import FIGURES
 
 SHORTEST_PROMPT = 8  # tokens of a generated prompt: its first words make it different from every other one
 MOST_TOKENS = 1_000_000
@@ -94,11 +97,15 @@ class LanguageModelClient(ClientSettings):
         return self
 
 
-def phases_of(client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
-    """Return the one phase of every language model; see `shared.services.base.ServiceKind.phases`."""
-    assert isinstance(client, LanguageModelClient)
-    requests = None if duration_s is not None else count or client.num_requests
-    return (Phase(name="requests", operations={ASK: 1.0}, count=requests, duration_s=duration_s),)
+class LanguageModelKind:
+    """Holds what all types of service with a language model have in common; see `shared.services.base.ServiceKind`."""
+
+    schemes = ("http", "https")
+    figures: Mapping[str, FigureKind] = FIGURES
+
+    def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
+        assert isinstance(client, LanguageModelClient)
+        return one_phase("requests", {ASK: 1.0}, count or client.num_requests, duration_s)
 
 
 SMOKE: dict[str, Any] = {"num_requests": 5, "max_tokens": 16}

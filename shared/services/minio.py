@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, ServiceSettings, mix_of
+from shared.services.base import DATA_FOLDER, MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, mix_of, one_phase
 
 OPERATIONS = ("put", "get")
 MOST_OBJECT_BYTES = 2**30
@@ -25,7 +25,7 @@ class MinioSettings(ServiceSettings):
         description="the program of the server: `minio`, or `rclone`, whose `rclone serve s3` speaks the same protocol and keeps objects "
         "as files; the results of one say nothing of the other",
     )
-    port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
+    port: int | None = PORT
     console_port: int | None = Field(
         default=None, ge=1, le=65_535, description="the port of the web page of MinIO; if it is left out, there is no such page"
     )
@@ -36,11 +36,7 @@ class MinioSettings(ServiceSettings):
         max_length=128,
         description="the secret key of a server that listens on 127.0.0.1 only; never a key that opens something else",
     )
-    data_dir: str = Field(
-        default="",
-        max_length=4_096,
-        description="an empty folder on the device for the data; if it is left out, a temporary folder of its own",
-    )
+    data_dir: str = DATA_FOLDER
 
 
 class MinioClient(ClientSettings):
@@ -98,5 +94,4 @@ class Minio:
 
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, MinioClient)
-        requests = None if duration_s is not None else count or client.num_requests or client.num_objects
-        return (Phase(name="mixed", operations=mix_of(client.operation_mix, OPERATIONS), count=requests, duration_s=duration_s),)
+        return one_phase("mixed", mix_of(client.operation_mix, OPERATIONS), count or client.num_requests or client.num_objects, duration_s)

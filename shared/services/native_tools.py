@@ -36,7 +36,7 @@ class NativeTool:
     """Describes one tool.
 
     Attributes:
-        service: the type of service that it drives.
+        services: the types of service that it drives.
         patterns: the patterns of `load.pattern` that it can follow.
         per_request: whether it tells what became of each request. Otherwise it prints a distribution, and there is no `requests.jsonl`.
         install: what to type so that it is installed, on Debian and Ubuntu.
@@ -44,7 +44,7 @@ class NativeTool:
     """
 
     name: str
-    service: str
+    services: tuple[str, ...]
     patterns: tuple[str, ...]
     per_request: bool
     install: str
@@ -56,7 +56,7 @@ TOOLS: Mapping[str, NativeTool] = {
     for tool in (
         NativeTool(
             name="redis-benchmark",
-            service="redis",
+            services=("redis",),
             patterns=("closed", "single_stream"),
             per_request=False,
             install="apt-get install redis-tools",
@@ -70,7 +70,7 @@ TOOLS: Mapping[str, NativeTool] = {
         ),
         NativeTool(
             name="memtier_benchmark",
-            service="redis",
+            services=("redis",),
             patterns=("closed", "single_stream", "constant"),
             per_request=False,
             install="apt-get install memtier-benchmark",
@@ -87,7 +87,7 @@ TOOLS: Mapping[str, NativeTool] = {
         ),
         NativeTool(
             name="pgbench",
-            service="postgres",
+            services=("postgres",),
             patterns=("closed", "single_stream", "poisson", "server"),
             per_request=True,
             install="apt-get install postgresql-contrib",
@@ -99,13 +99,30 @@ TOOLS: Mapping[str, NativeTool] = {
                 "a client whose statement fails ends, so its failures are not requests that failed but clients that are missing",
             ),
         ),
+        NativeTool(
+            name="vllm-bench",
+            services=("vllm", "openai"),
+            patterns=("closed", "single_stream", "constant", "poisson", "gamma", "server"),
+            per_request=True,
+            install='pip install "vllm[bench]"',
+            definitions=(
+                "its time to the first token ends with the first event that has a choice, even without text, such as the role in a chat",
+                "each event with a choice counts for its times between events, even one without text",
+                "its latency ends with the last event that has a choice, before the numbers of tokens and the last words of the stream",
+                "it is one process, which keeps as many requests in flight as all `num_clients` together",
+                "with a rate, a request is due when its loop hands it over, so it does not see that the loop itself is late",
+                "it stretches the gaps of a rate so that their mean is the rate that was asked for",
+                "it does not tell when a request failed, so a failure counts as ended when it was sent; it has no timeout of a request",
+                "besides our body, it sends `repetition_penalty: 1.0`, or in a chat `max_completion_tokens` and each prompt in a list",
+            ),
+        ),
     )
 }
 
 
 def tools_of(service: str) -> tuple[NativeTool, ...]:
     """Return the tools that can drive a type of service. The first one is what `native` means."""
-    return tuple(tool for tool in TOOLS.values() if tool.service == service)
+    return tuple(tool for tool in TOOLS.values() if service in tool.services)
 
 
 def drivers_of(service: str) -> tuple[str, ...]:
@@ -170,4 +187,19 @@ def _limits_of_memtier_benchmark(spec: Asked) -> str:
     return ""
 
 
-_LIMITS = {"redis-benchmark": _limits_of_redis_benchmark, "memtier_benchmark": _limits_of_memtier_benchmark}
+def _limits_of_vllm_bench(spec: Asked) -> str:
+    settings = spec.client.settings
+    if any(phase.duration_s is not None for phase in spec.phases):
+        return "vllm bench serve takes a number of requests and no time; write `load.count` in place of `duration_s`"
+    if not settings["stream"]:
+        return "vllm bench serve reads streams only; write `client.settings.stream: true`"
+    if not settings["include_usage"]:
+        return "vllm bench serve always asks for the numbers of tokens; write `client.settings.include_usage: true`"
+    return ""
+
+
+_LIMITS = {
+    "redis-benchmark": _limits_of_redis_benchmark,
+    "memtier_benchmark": _limits_of_memtier_benchmark,
+    "vllm-bench": _limits_of_vllm_bench,
+}

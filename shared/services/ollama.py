@@ -7,16 +7,14 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.figures import FigureKind
-from shared.services.base import ClientSettings, Phase, ServiceSettings
-from shared.services.language_figures import FIGURES
-from shared.services.language_model import SMOKE, LanguageModelClient, phases_of
+from shared.services.base import PORT, ServiceSettings
+from shared.services.language_model import SMOKE, LanguageModelClient, LanguageModelKind
 
 MODEL = r"^[A-Za-z0-9_][A-Za-z0-9_./:@-]*$"
 
 
 class OllamaSettings(ServiceSettings):
-    port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
+    port: int | None = PORT
     model: str = Field(default="llama2", pattern=MODEL, max_length=1_000, description="the model that is loaded before the first request")
     pull: bool = Field(
         default=False, description="whether the model is downloaded if the device does not have it; without it, such a job fails"
@@ -36,7 +34,7 @@ class OllamaClient(LanguageModelClient):
     )
 
 
-class Ollama:
+class Ollama(LanguageModelKind):
     """Describes the type `ollama`; see `shared.services.base.ServiceKind`."""
 
     name = "ollama"
@@ -44,8 +42,3 @@ class Ollama:
     client = OllamaClient
     client_types: Mapping[str, Mapping[str, Any]] = {"ollama": {}, "ollama_stress": {"num_requests": 50}, "ollama_smoke": SMOKE}
     startable = True
-    schemes = ("http", "https")
-    figures: Mapping[str, FigureKind] = FIGURES
-
-    def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
-        return phases_of(client, count, duration_s)

@@ -7,10 +7,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from shared.figures import FigureKind
-from shared.services.base import ClientSettings, Phase, ServiceSettings
-from shared.services.language_figures import FIGURES
-from shared.services.language_model import SMOKE, LanguageModelClient, phases_of
+from shared.services.base import ServiceSettings
+from shared.services.language_model import SMOKE, LanguageModelClient, LanguageModelKind
 
 # The keys of a body that the client writes itself, with the setting that each of them comes from.
 OURS: Mapping[str, str] = {
@@ -53,7 +51,7 @@ class OpenAiClient(LanguageModelClient):
         return self
 
 
-class OpenAi:
+class OpenAi(LanguageModelKind):
     """Describes the type `openai`; see `shared.services.base.ServiceKind`."""
 
     name = "openai"
@@ -61,8 +59,3 @@ class OpenAi:
     client = OpenAiClient
     client_types: Mapping[str, Mapping[str, Any]] = {"openai": {}, "openai_stress": {}, "openai_smoke": SMOKE}
     startable = False
-    schemes = ("http", "https")
-    figures: Mapping[str, FigureKind] = FIGURES
-
-    def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
-        return phases_of(client, count, duration_s)

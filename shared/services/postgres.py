@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, ServiceSettings
+from shared.services.base import DATA_FOLDER, MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings
 from shared.strict import Strict
 
 NAME = r"^[a-z_][a-z0-9_]{0,62}$"
@@ -33,13 +33,9 @@ class Tuning(Strict):
 
 
 class PostgresSettings(ServiceSettings):
-    port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
+    port: int | None = PORT
     db_name: str = Field(default="benchmark", pattern=NAME, description="the database that is made")
-    data_dir: str = Field(
-        default="",
-        max_length=4_096,
-        description="an empty folder on the device for the data; if it is left out, a temporary folder of its own",
-    )
+    data_dir: str = DATA_FOLDER
     auth: Literal["trust"] = Field(default="trust", description="how clients log in; the server listens on 127.0.0.1 only")
     tuning: Tuning = Tuning()
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from shared.figures import FigureKind
-from shared.services.base import ClientSettings, Phase, ServiceSettings
+from shared.services.base import DATA_FOLDER, ClientSettings, Phase, ServiceSettings
 from shared.services.vectors import FIGURES, MOST_VECTORS, VectorClient, phases_of
 
 
@@ -22,11 +22,7 @@ class QdrantSettings(ServiceSettings):
         le=65_535,
         description="the port of the server's gRPC, which our clients do not use; by default a free one",
     )
-    storage_path: str = Field(
-        default="",
-        max_length=4_096,
-        description="an empty folder on the device for the data; if it is left out, a temporary folder of its own",
-    )
+    storage_path: str = DATA_FOLDER
 
 
 class QdrantClient(VectorClient):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, ServiceSettings, mix_of
+from shared.services.base import MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, mix_of, one_phase
 
 OPERATIONS = ("get", "set")
 
@@ -19,7 +19,7 @@ def _mix(text: str) -> str:
 
 
 class RedisSettings(ServiceSettings):
-    port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
+    port: int | None = PORT
     appendonly: bool = Field(default=False, description="whether each change is written to a log on the disk")
     save: str = Field(default="", max_length=200, description="when snapshots are written, such as `900 1`; empty means never")
     maxmemory: str = Field(
@@ -71,5 +71,4 @@ class Redis:
 
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, RedisClient)
-        requests = None if duration_s is not None else count or client.num_requests
-        return (Phase(name="mixed", operations=mix_of(client.operation_mix, OPERATIONS), count=requests, duration_s=duration_s),)
+        return one_phase("mixed", mix_of(client.operation_mix, OPERATIONS), count or client.num_requests, duration_s)

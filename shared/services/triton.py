@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, ServiceSettings
+from shared.services.base import MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, one_phase
 
 MODEL = r"^[A-Za-z0-9_.-]*$"
 
@@ -20,9 +20,7 @@ def _only_http(scenario: str) -> str:
 
 
 class TritonSettings(ServiceSettings):
-    http_port: int | None = Field(
-        default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken"
-    )
+    http_port: int | None = PORT
     grpc_port: int = Field(default=0, ge=0, le=65_535, description="the port for gRPC, which these clients do not use; 0 turns it off")
     metrics_port: int = Field(default=8002, ge=0, le=65_535, description="the port of the page with its metrics; 0 turns it off")
     model_repo: str = Field(default="/models", min_length=1, max_length=4_096, description="the folder with the models, on the device")
@@ -86,5 +84,4 @@ class Triton:
 
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, TritonClient)
-        requests = None if duration_s is not None else count or client.num_requests
-        return (Phase(name="requests", operations={"infer": 1.0}, count=requests, duration_s=duration_s),)
+        return one_phase("requests", {"infer": 1.0}, count or client.num_requests, duration_s)

@@ -7,17 +7,15 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.figures import FigureKind
-from shared.services.base import ClientSettings, Phase, ServiceSettings
-from shared.services.language_figures import FIGURES
-from shared.services.language_model import SMOKE, phases_of
+from shared.services.base import PORT, ServiceSettings
+from shared.services.language_model import SMOKE, LanguageModelKind
 from shared.services.openai import OpenAiClient
 
 WORD = r"^[A-Za-z0-9_./@:+=-]*$"
 
 
 class VllmSettings(ServiceSettings):
-    port: int | None = Field(default=None, ge=1, le=65_535, description="the port of the server; if it is left out, a free one is taken")
+    port: int | None = PORT
     model: str = Field(
         default="facebook/opt-125m",
         pattern=r"^[A-Za-z0-9_./@][A-Za-z0-9_./@:+=-]*$",
@@ -45,7 +43,7 @@ class VllmClient(OpenAiClient):
     )
 
 
-class Vllm:
+class Vllm(LanguageModelKind):
     """Describes the type `vllm`; see `shared.services.base.ServiceKind`."""
 
     name = "vllm"
@@ -53,8 +51,3 @@ class Vllm:
     client = VllmClient
     client_types: Mapping[str, Mapping[str, Any]] = {"vllm": {}, "vllm_stress": {}, "vllm_smoke": SMOKE}
     startable = True
-    schemes = ("http", "https")
-    figures: Mapping[str, FigureKind] = FIGURES
-
-    def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
-        return phases_of(client, count, duration_s)

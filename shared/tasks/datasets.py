@@ -1,4 +1,4 @@
-"""Reads a data set: a file with one JSON object in each line. Every mistake names its line."""
+"""Reads a data set: a file with one JSON object in each line, or with a page of a wiki. Every mistake names its line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.tasks.base import Document
+from shared.tasks.wiki import PAGE_SHAPE, answer_in, documents_of_wiki
 
 MAX_BYTES = 64 * 2**20  # of a whole file
 MAX_DOCUMENT = 1_000_000  # characters; longer than the context of every model that we know
@@ -19,15 +20,25 @@ _KEYS = ("id", "document", "question", *_REFERENCES)
 
 
 def read_dataset(file: Path) -> list[Document]:
-    """Return the documents of a file.
+    """Return the documents of a file: lines, or the answer of a wiki's API.
 
     Raises:
-        ValueError: the file is too large, or a line of it is not a document. The message names the line.
+        ValueError: the file is too large, a line of it is not a document, or it has no page of a wiki. The message names the line.
         OSError: the file cannot be read.
     """
     if (size := file.stat().st_size) > MAX_BYTES:
         raise ValueError(f"it has {size} bytes, and a data set has at most {MAX_BYTES}: split it")
-    return list(documents_of(file.read_bytes()))
+    content = file.read_bytes()
+    if content.lstrip().startswith(b"<"):
+        raise ValueError(
+            f"it is HTML or XML: a data set has a document in each line, such as {SHAPE}; a page of a wiki is named {PAGE_SHAPE}"
+        )
+    if (answer := answer_in(content)) is None:
+        return list(documents_of(content))
+    found = list(documents_of_wiki(answer))
+    if long := next((one for one in found if len(one.text) > MAX_DOCUMENT), None):
+        raise ValueError(f"the page {long.id!r} has {len(long.text)} characters, and at most {MAX_DOCUMENT} are allowed: name another page")
+    return found
 
 
 def documents_of(content: bytes) -> Iterator[Document]:

@@ -130,7 +130,8 @@ def test_when_the_server_is_gone_the_clients_give_up_and_keep_what_they_have(tmp
     def answer(number: int) -> tuple[float, bytes]:
         if number < 20:
             return 0.0, OK
-        truth.listening[0].close()
+        assert truth.listening is not None
+        truth.listening.close()
         return 0.0, b""
 
     truth.answer = answer

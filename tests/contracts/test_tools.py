@@ -22,7 +22,8 @@ NAMES = sorted(TOOLS)
 
 
 def settings_of(service: str) -> dict[str, Any]:
-    return SERVICES[service].client().model_dump(mode="json")
+    settings = SERVICES[service].client().model_dump(mode="json")
+    return settings | ({"model": "tiny"} if "model" in settings else {})
 
 
 def phase(folder: Path, operation: str, count: int | None = 10, duration_s: float | None = None) -> ToolPhase:
@@ -37,14 +38,14 @@ def test_every_tool_that_a_recipe_may_ask_for_has_a_class_and_the_fake_ships() -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_operations_have_the_names_of_our_own_driver(name: str) -> None:
-    assert resolve(name).operations == driver_named(TOOLS[name].service).operations
+    assert resolve(name).operations == driver_named(TOOLS[name].services[0]).operations
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tool_that_is_not_installed_is_one_sentence_with_the_command_that_installs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(f"{resolve(name).__module__}.find_program", _without_folders(name))
-    tool = resolve(name)("127.0.0.1:1", settings_of(TOOLS[name].service), {})
+    tool = resolve(name)("127.0.0.1:1", settings_of(TOOLS[name].services[0]), {})
     with pytest.raises(EngineUnavailable) as raised:
         tool.version()
     assert f"install it with `{TOOLS[name].install}`" in raised.value.detail
@@ -53,7 +54,7 @@ def test_a_tool_that_is_not_installed_is_one_sentence_with_the_command_that_inst
 def _without_folders(name: str) -> Any:
     from worker.tools.program import find_program
 
-    return lambda tool, *_folders: find_program(tool)
+    return lambda tool, *_folders, program="": find_program(tool, program=program)
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -66,10 +67,10 @@ def program(folder: Path, name: str, script: str) -> None:
 def test_a_program_that_fails_is_told_with_what_it_said_and_never_with_a_password(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(tmp_path, name, 'echo "cannot: no such thing" >&2; env > env.txt; exit 3')
+    program(tmp_path, "vllm" if name == "vllm-bench" else name, 'echo "cannot: no such thing" >&2; env > env.txt; exit 3')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    secrets = {} if TOOLS[name].service == "redis" else {"password": "s3cret"}
-    tool = resolve(name)("127.0.0.1:1", settings_of(TOOLS[name].service), secrets)
+    secrets = {} if TOOLS[name].services[0] == "redis" else {"password": "s3cret"}
+    tool = resolve(name)("127.0.0.1:1", settings_of(TOOLS[name].services[0]), secrets)
     with pytest.raises(EngineUnavailable, match=r"exit code 3\): cannot: no such thing"):
         tool.run(phase(tmp_path, tool.operations[0]), lambda _news: None, lambda: False)
     assert "FLEETMARK" not in (tmp_path / "env.txt").read_text()

@@ -12,6 +12,7 @@ from sqlalchemy import text as sql_text
 from sqlalchemy import update
 from sqlmodel import col
 
+from orchestrator.domain.stored import timeout_of
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again, top_up
 from orchestrator.operations.finish import finish_ended
@@ -263,3 +264,21 @@ def test_a_job_that_cannot_be_read_is_not_counted_as_sent_again(ctx: Context, su
         session.expunge_all()
     assert publish_again(ctx, found) == 2
     assert events(ctx, campaign, 2) == ["failed"]
+
+
+def test_of_each_running_job_the_watch_reads_its_timeout_and_not_the_rest_of_its_work(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    worker = register()
+    campaign = submit(jobs=len(NONSENSE) + 1).campaign
+    names = [job_id(campaign.id, number) for number in range(1, len(NONSENSE) + 2)]
+    record(ctx, [started(name, worker_id=worker) for name in names])
+    spoil(ctx, names[0], {"timeout_s": 77, "format": 99, "secret": "of no use to the watch"})
+    for name, workload in zip(names[1:], NONSENSE, strict=True):
+        spoil(ctx, name, workload)
+    with ctx.store.read() as session:
+        found = {one.id: one for one in jobs.running(session)}
+        stored = {name: jobs.get(session, name).workload for name in names}
+    assert {name: one.timeout_s for name, one in found.items()} == {name: timeout_of(workload) for name, workload in stored.items()}
+    assert found[names[0]].timeout_s == 77.0
+    assert "of no use" not in str(found)

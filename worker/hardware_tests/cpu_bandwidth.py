@@ -82,13 +82,16 @@ def _too_little_memory(elements: int, cache: LastLevelCache) -> str:
 def _measure(threads: int, elements: int, share: Share, *, with_torch: bool, least_rounds: int = LEAST_ROUNDS) -> dict[str, list[float]]:
     """Return GB/s of each kernel in each round, without the first round."""
     each = elements // threads
-    seconds = Team(threads, lambda _number: _kernels(each, with_torch=with_torch)).run(share, least_rounds)
+    seconds = Team(threads, lambda _number: _kernels(*_arrays(each), with_torch=with_torch)).run(share, least_rounds)
     return {name: [BYTES[name] * each * threads / taken / 1e9 for taken in of[1:]] for name, of in seconds.items()}
 
 
-def _kernels(elements: int, *, with_torch: bool) -> Mapping[str, Kernel]:
-    """Return the kernels on arrays that the calling thread is the first to touch."""
-    a, b, c = (_aligned(elements, value) for value in (1.0, 2.0, 0.0))
+def _arrays(elements: int) -> tuple[Any, Any, Any]:
+    """Return the arrays a, b and c. The calling thread is the first to touch them."""
+    return _aligned(elements, 1.0), _aligned(elements, 2.0), _aligned(elements, 0.0)
+
+
+def _kernels(a: Any, b: Any, c: Any, *, with_torch: bool) -> Mapping[str, Kernel]:
     return {
         "copy": lambda: np.copyto(c, a),
         "add": lambda: np.add(a, b, out=c),

@@ -21,6 +21,7 @@ from worker.models.addresses import is_public, resolve
 
 CONNECT_S, READ_S = 10.0, 30.0  # after READ_S without a single byte the connection counts as dead, not as slow
 MAX_REDIRECTS = 10
+USER_AGENT = "Fleetmark (a worker of benchmarks)"  # wikis refuse requests that do not say who asks
 SETTING = "FLEETMARK_WORKER_ALLOW_PRIVATE_URLS"
 
 
@@ -155,6 +156,7 @@ def open_client(transport: Transport) -> httpx.Client:
     timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
     return httpx.Client(
         transport=transport,
+        headers={"User-Agent": USER_AGENT},
         trust_env=False,  # the transport finds the proxy itself
         timeout=timeout,
         follow_redirects=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -59,11 +58,11 @@ def startable() -> dict[str, str]:
 
 
 def is_there(name: str) -> bool:
-    """Return whether the server program of a type is on this device. One that cannot be asked at the moment counts as there."""
+    """Return whether the server program of a type is on this device. One that does not say its version counts as there: it may be slow."""
     try:
         resolve(name).version()
+    except BrokenProgram:
+        return True
     except EngineUnavailable:
         return False
-    except (OSError, subprocess.TimeoutExpired):
-        return True
     return True

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from shared.clock import Clock
+from shared.inputs import INPUTS_SHA256
+from shared.kinds.inference import MODEL
 from shared.protocol.messages import Assignment
 from worker.job_log import JobLog
 from worker.kinds.registry import model_suffixes
@@ -72,11 +74,14 @@ class InputsOfJob:
         return took_s
 
     def facts(self, warnings: Sequence[Any]) -> dict[str, Any]:
-        """Return where the models come from, and what is doubtful about them, for the facts of the result.
+        """Return for the facts of the result where inputs come from, what unpromised ones contained, and what is doubtful about them.
 
         Args:
             warnings: Those that the result has already.
         """
         origins = {role: found.origin for role, found in self.found.items() if found.origin}
         doubts = [warning for found in self.found.values() for warning in found.warnings]
-        return {**({"origin": origins} if origins else {}), **({"warnings": [*warnings, *doubts]} if doubts else {})}
+        wanted = self._assignment.workload.inputs
+        further = {role: found.sha256 for role, found in self.found.items() if role != MODEL and wanted[role].sha256 is None}
+        known = {"origin": origins, INPUTS_SHA256: further}
+        return {**{name: one for name, one in known.items() if one}, **({"warnings": [*warnings, *doubts]} if doubts else {})}

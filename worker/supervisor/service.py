@@ -23,6 +23,7 @@ from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
 from worker.load.open_files import check_connections
 from worker.services.base import NotHealthy, Place
+from worker.services.programs import BrokenProgram
 from worker.services.registry import resolve as service_named
 from worker.services.registry import startable
 from worker.supervisor.deaths import with_output
@@ -104,7 +105,8 @@ class ServiceOfJob:
             try:
                 self._version = launcher_named(self._launched.launcher).check(service, self._launched.settings)
             except EngineUnavailable as error:
-                if self._launched.launcher == "container" or self._launched.service not in startable():
+                gone = self._launched.launcher != "container" and not isinstance(error, BrokenProgram)
+                if not gone or self._launched.service not in startable():
                     raise
                 had = startable()[self._launched.service]
                 raise EngineUnavailable(f"{error.detail} ({had} was there before; this worker now offers it no longer)") from error

@@ -25,6 +25,7 @@ class ToolPhase:
         lead_s: How long requests are sent before the measured window begins.
         seed: What the tool's random numbers begin with, if it can be told.
         folder: Where the tool may write files.
+        burstiness: With a rate, the shape of the gaps: 1 is Poisson, and infinity is even.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ToolPhase:
     lead_s: float
     seed: int
     folder: Path
+    burstiness: float = 1.0
 
 
 @dataclass(frozen=True)

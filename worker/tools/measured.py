@@ -5,6 +5,7 @@ Our own driver makes the population before, and removes it after, so that the to
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -136,6 +137,7 @@ def _phase(plans: Sequence[ClientPlan], phase: PhasePlan, number: int) -> ToolPh
         lead_s=phase.lead_s,
         seed=crc32(f"{plan.seed}/{number}".encode()) % MOST_SEED,
         folder=Path(plan.folder),
+        burstiness={"constant": math.inf, "gamma": phase.shape.burstiness}.get(phase.shape.pattern, 1.0),
     )
 
 

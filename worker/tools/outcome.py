@@ -39,6 +39,8 @@ def of_tool(outcome: Outcome, known: Sequence[Mapping[str, Any]], rate: float | 
 def _told(figure: Figure, tool: str, averages: Sequence[float | None]) -> Figure:
     if figure.name in BYTES:
         return _null(figure, f"{tool} does not tell how many bytes were sent and received")
+    if figure.name == "ttfo_ms_p50":
+        return _null(figure, f"{tool} does not tell reasoning and answer apart")
     if figure.name == CEILING:
         return _null(figure, f"the clients are those of {tool}, and no ceiling is measured for it")
     if figure.name == AVERAGE and (known := [value for value in averages if value is not None]):

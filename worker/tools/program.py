@@ -20,17 +20,21 @@ LOOK_S = 0.1  # how often it is asked whether a program shall end early
 GRACE_S = 5.0  # a program that was told to end may take so long
 
 
-def find_program(tool: str, *further: Path) -> str:
+def find_program(tool: str, *further: Path, program: str = "") -> str:
     """Return the path of a tool's program: on the PATH, or in one of the further folders.
+
+    Args:
+        program: Its name, if it is not that of the tool.
 
     Raises:
         EngineUnavailable: It is not on this device.
     """
-    if found := shutil.which(tool):
+    program = program or tool
+    if found := shutil.which(program):
         return found
     for folder in further:
-        if os.access(folder / tool, os.X_OK):
-            return str(folder / tool)
+        if os.access(folder / program, os.X_OK):
+            return str(folder / program)
     raise EngineUnavailable(
         f"{tool} is not on this device: install it with `{TOOLS[tool].install}`, or leave `client.driver` out, and our own clients send"
     )

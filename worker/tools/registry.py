@@ -14,6 +14,7 @@ TOOLS: dict[str, str] = {
     "memtier_benchmark": "worker.tools.memtier_benchmark:MemtierBenchmark",
     "pgbench": "worker.tools.pgbench:Pgbench",
     "redis-benchmark": "worker.tools.redis_benchmark:RedisBenchmark",
+    "vllm-bench": "worker.tools.vllm_bench:VllmBench",
     # Tells what its settings say, so that tests know what must come of it. No recipe asks for it.
     "fake": "worker.tools.fake:FakeTool",
 }

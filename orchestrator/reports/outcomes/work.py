@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.reports.bundle import JobRecord
+from shared.inputs import INPUTS_SHA256
 
 # How often and how long something is measured is no part of what is measured.
 HOW_LONG = frozenset({"repeats", "warmup", "stop", "timeout_s"})
@@ -32,4 +33,6 @@ def asked_work(job: JobRecord, but: Collection[str] = ()) -> AskedWork:
         return AskedWork("")
     asked = {name: value for name, value in job.workload.model_dump(mode="json").items() if name not in {*HOW_LONG, *but}}
     sha256 = job.result.model_sha256 if job.result is not None else None
-    return AskedWork(json.dumps(asked | ({"content": sha256} if sha256 else {}), sort_keys=True))
+    further = job.result.runtime.get(INPUTS_SHA256) if job.result is not None else None
+    known = {"content": sha256, INPUTS_SHA256: further}
+    return AskedWork(json.dumps(asked | {name: one for name, one in known.items() if one}, sort_keys=True))

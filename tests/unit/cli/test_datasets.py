@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.datasets import find_datasets, with_uploads
+from cli.datasets import fetched_datasets, find_datasets, with_uploads
 from shared.errors import InvalidInput
 from shared.recipes import Recipe, parse_recipe
 
@@ -28,6 +28,13 @@ def test_what_needs_no_file_has_none(tmp_path: Path) -> None:
     assert find_datasets(recipe(dataset="aclsum"), tmp_path) == {}
     assert find_datasets(recipe(dataset=f"sha256:{'0' * 64}"), tmp_path) == {}
     assert find_datasets(parse_recipe({"model": "a", "on": ["cpu.onnx"]}), tmp_path) == {}
+
+
+def test_an_address_is_left_to_the_worker(tmp_path: Path) -> None:
+    page = "https://en.wikipedia.org/wiki/Redis"
+    swept = recipe(sweep={"dataset": ["samples", page]})
+    assert (find_datasets(swept, tmp_path), fetched_datasets(swept)) == ({}, [page])
+    assert fetched_datasets(recipe()) == fetched_datasets(parse_recipe({"model": "a", "on": ["cpu.onnx"]})) == []
 
 
 def test_a_mistake_is_found_before_anything_is_sent(tmp_path: Path) -> None:

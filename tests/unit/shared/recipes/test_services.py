@@ -284,6 +284,13 @@ def test_a_recipe_in_our_words_has_no_remarks_and_is_read_back_from_its_translat
     assert remarks(load_recipe("service: {type: redis}")) == []
 
 
+def test_the_usual_port_of_grpc_is_pointed_out() -> None:
+    for address, service, said in (("a:6334", "qdrant", "the port for HTTP is usually 6333"), ("http://a:8001", "triton", "usually 8000")):
+        (remark,) = remarks(load_recipe(f"service: {{type: {service}, address: '{address}'}}"))
+        assert said in remark
+    assert remarks(load_recipe("service: {type: qdrant, address: 'a:6333'}")) == []
+
+
 TRACE = "load: {pattern: trace, trace_s: [0, 1, 2.5, 2]"
 
 
@@ -337,6 +344,11 @@ def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
         ("service: {type: postgres, settings: {POSTGRES_PASSWORD: x}}", "service.settings.POSTGRES_PASSWORD", "asks for no password"),
         ("service: {type: http, address: 'http://x', port: 80}", "service.port", "no setting for a port"),
         ("service: {type: redis, port: 1, settings: {port: 2}}", "service.port", "no setting for a port"),
+        ("service: {type: qdrant, address: 'http://x', protocol: grpc}", "service.protocol", "no gRPC is spoken"),
+        ("service: {type: qdrant}\nclient: {settings: {prefer_grpc: true}}", "client.settings.prefer_grpc", "no gRPC is spoken"),
+        ("service: {type: triton}\nclient: {settings: {protocol: grpc}}", "client.settings.protocol", "(usually 8000 of Triton"),
+        ("service: {type: triton, address: 'grpc://x:8001'}", "service", "so give the address of its HTTP port"),
+        ("service: {type: openai, address: a}\nclient: {settings: {tokenizer: b}}", "client.settings.tokenizer", "not by a tokenizer"),
         ("name: x\nservices:\n- {service_type: redis}", "services", "line 2: a recipe has one `service`"),
         ("name: x\nworkload: {pattern: closed-loop}", "workload", "line 2: `workload` belongs to the recipes of another framework"),
         ("client: {name: redis_benchmark, parameters: {clients: 5}}", "client", "line 1: `client` stands beside the `service`"),
@@ -386,6 +398,15 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
                 ("{}", "{duration_s: 1.5}", "takes whole seconds, and `duration_s` is 1.5"),
                 ("{concurrent_clients: 4}", "{rate: 10}", "with 4 connections `rate` is a multiple of 4, and not 10"),
                 ("{}", "{pattern: poisson, rate: 10}", "cannot follow `load.pattern: poisson`"),
+            ]
+        ),
+        *(
+            (f"service: {{type: vllm}}\nclient: {{driver: native, settings: {settings}}}\nload: {load}", message)
+            for settings, load, message in [
+                ("{stream: false}", "{}", "reads streams only"),
+                ("{include_usage: false}", "{}", "always asks for the numbers of tokens"),
+                ("{}", "{duration_s: 5}", "takes a number of requests and no time; write `load.count`"),
+                ("{}", "{pattern: ramp, rate: 5, rate_from: 1, duration_s: 5}", "vllm-bench cannot follow `load.pattern: ramp`"),
             ]
         ),
         ("service: {type: postgres}\nclient: {driver: pgbench}\nload: {pattern: ramp, rate: 5}", "cannot follow `load.pattern: ramp`"),

@@ -11,12 +11,9 @@ from worker.hardware_tests import chase, cpu_bandwidth, cpu_flops, cpu_latency
 from worker.hardware_tests.base import Share
 
 
-def test_a_triad_of_numpy_is_one_call_that_computes_what_a_triad_with_s_of_minus_1_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = [np.zeros(1_001), *np.random.default_rng(1).standard_normal((2, 1_001))]  # a, b, c, in the order in which they are made
-    made = iter(arrays)
-    monkeypatch.setattr(cpu_bandwidth, "_aligned", lambda _elements, _value: next(made))
-    a, b, c = arrays
-    kernels = cpu_bandwidth._kernels(1_001, with_torch=False)
+def test_a_triad_of_numpy_is_what_a_triad_with_s_of_minus_1_is() -> None:
+    a, b, c = np.random.default_rng(1).standard_normal((3, 1_001))
+    kernels = cpu_bandwidth._kernels(a, b, c, with_torch=False)
     kernels["triad"]()
     assert np.array_equal(a, b + -1.0 * c)
     kernels["add"]()
@@ -26,7 +23,7 @@ def test_a_triad_of_numpy_is_one_call_that_computes_what_a_triad_with_s_of_minus
 
 
 def test_values_stay_finite_in_any_number_of_rounds() -> None:
-    kernels = cpu_bandwidth._kernels(8, with_torch=False)
+    kernels = cpu_bandwidth._kernels(*cpu_bandwidth._arrays(8), with_torch=False)
     for _ in range(3_000):
         for kernel in kernels.values():
             kernel()  # a warning of an overflow would be an error here

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -16,6 +15,7 @@ from shared.services.postgres import PostgresSettings, Tuning
 from shared.services.qdrant import QdrantSettings
 from shared.services.redis import RedisSettings
 from shared.services.triton import TritonSettings
+from tests.server_threads import http_thread
 from tests.servers import free_port
 from tests.triton_double import TritonDouble, triton_double
 from worker.services.base import NotHealthy, Place, Service
@@ -103,13 +103,10 @@ def test_a_minio_is_healthy_when_it_says_that_it_is_ready() -> None:
         def log_message(self, *_words: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
-        Thread(target=server.serve_forever, args=(0.02,)).start()
-        port = server.server_address[1]
+    with http_thread(Ready) as port:
         with pytest.raises(NotHealthy, match="GET /minio/health/ready was answered with status 503"):
             MinioService().health(settings, port)
         MinioService().health(settings, port)
-        server.shutdown()
     assert asked == ["/minio/health/ready"] * 2
 
 
