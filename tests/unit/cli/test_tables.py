@@ -117,6 +117,12 @@ def test_the_jobs_of_a_sweep_are_told_apart_by_their_options() -> None:
     assert work_name("yolo.onnx", {}) == work_name("yolo.onnx", None) == "yolo.onnx"
 
 
+def test_the_jobs_of_a_sweep_over_the_clients_of_a_service_are_told_apart() -> None:
+    assert work_name("redis", {}, {"concurrent_clients": "4"}) == "redis, concurrent_clients 4"
+    assert work_name("yolo.onnx", {"threads": 1}, {"threads": "1", "inferences": "50"}) == "yolo.onnx, threads 1, inferences 50"
+    assert work_name("yolo.onnx", {}, {"threads": "default"}) == "yolo.onnx, threads default"
+
+
 def test_sizes_and_values_of_inputs_are_named_as_in_the_recipe() -> None:
     options = {"dims": {"sequence": 16}, "values": {"ids": [0, 999], "use_cache": False}, "shapes": {"image": [1] * 40}}
     name = work_name("text.onnx", options)
