@@ -62,7 +62,7 @@ class LanguageModelDriver(ABC):
     @property
     @abstractmethod
     def path(self) -> str:
-        """The path that requests go to."""
+        """Return the path that requests go to."""
 
     @abstractmethod
     def body(self, prompt: str) -> dict[str, Any]:
