@@ -54,6 +54,10 @@ class JobHead(NamedTuple):
     dispatched_at: datetime | None
     not_before: datetime | None
     options: dict[str, Any]
+    asked: dict[str, Any]  # parts of the workload, as they are stored; see `heads`
+
+
+PLAIN = JobHead._fields.index("options")  # the fields before it are columns of a job
 
 
 class RunningJob(NamedTuple):
@@ -145,20 +149,28 @@ def wanted_jobs(campaign_id: str | None, status: str | None, worker_id: str | No
     return wanted
 
 
-def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 100) -> list[JobHead]:
+def heads(session: Session, campaign_id: str, *, after: int = 0, limit: int = 100, parts: Collection[str] = ()) -> list[JobHead]:
     """Return the jobs of a campaign behind number `after`, in order. It reads columns instead of objects, which takes a tenth of the time.
 
     Numbers run from 1 without gaps, so a page is a range of numbers. With a plain LIMIT, PostgreSQL would sort the whole campaign
     while it has no statistics yet, right after a large campaign was written.
+
+    Args:
+        parts: the keys of the workload that are read into `asked` of each job.
     """
+    workload = col(Job.workload)
     columns: list[Any] = [
         *(Job.number, Job.id, Job.compute_unit, Job.status, Job.model_name, Job.capability, Job.worker_id, Job.attempt, Job.error),
         *(Job.lane_id, Job.queue, Job.dispatched_at, Job.not_before),
-        where_json(session, col(Job.workload), col(Job.workload)["options"]),
+        *(where_json(session, workload, workload[part]) for part in ("options", *parts)),
     ]
     number = col(Job.number)
     statement = select(*columns).where(col(Job.campaign_id) == campaign_id, number > after, number <= after + limit).order_by(number)
-    return [JobHead(*item)._replace(options=shown_options(item[-1])) for item in session.execute(statement)]
+    found = []
+    for item in session.execute(statement):
+        asked = {part: value for part, value in zip(parts, item[PLAIN + 1 :], strict=True) if value is not None}
+        found.append(JobHead._make([*item[:PLAIN], shown_options(item[PLAIN]), asked]))
+    return found
 
 
 def by_number(session: Session, campaign_id: str, numbers: list[int]) -> dict[int, Job]:
