@@ -64,7 +64,7 @@ class HttpAddress:
         except ssl.SSLError as error:
             raise ConnectionError(
                 f"{self.place} does not speak TLS, or its certificate is not trusted on this device ({error.reason or error}); "
-                "if the service has no TLS, write http:// and leave out `use_https`"
+                "if the service has no TLS, write http:// and, for S3, leave out `use_https`"
             ) from error
         return protocol
 
