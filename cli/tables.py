@@ -97,9 +97,15 @@ def local_time(value: Any) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def work_name(model: str, options: Mapping[str, Any] | None) -> str:
-    """Return a model's name with its options, so that the jobs of a sweep can be distinguished."""
-    return ", ".join([model, *(f"{name} {value}" for name, value in _flat(options or {}))])
+def work_name(model: str, options: Mapping[str, Any] | None, parameters: Mapping[str, str] | None = None) -> str:
+    """Return a model's name with its options, and what else distinguishes the job from the others of its campaign.
+
+    Args:
+        parameters: as the API sends them; the options among them are shown once. An older orchestrator sends none.
+    """
+    said = dict(_flat(options or {}))
+    further = {name: _brief(value) for name, value in (parameters or {}).items() if name not in said}
+    return ", ".join([model, *(f"{name} {value}" for name, value in {**said, **further}.items())])
 
 
 def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -95,9 +95,10 @@ def _jobs(client: Client, campaign: dict[str, Any]) -> list[JobView]:
 def _view(job: dict[str, Any]) -> JobView:
     done = job["status"] in TERMINAL
     device = f" of {job['device']}" if job.get("device") else ""
+    work = work_name(job["model"], job.get("options"), job.get("parameters"))
     return JobView(
         job_id=job["job_id"],
-        name=f"{work_name(job['model'], job.get('options'))} on {job.get('capability') or job['compute_unit']}{device}",
+        name=f"{work} on {job.get('capability') or job['compute_unit']}{device}",
         status=job["status"],
         stage=str(job.get("stage") or job.get("waiting_for") or ""),
         progress=1.0 if done else float(job.get("progress") or 0.0),

@@ -99,7 +99,7 @@ def show(campaign_id: CampaignId, host: Host = None, token: Token = None, as_jso
     out.print(state(campaign_outcome(campaign)), f"({_counts(campaign)})")
     if campaign.get("labels"):
         out.print("labels", ", ".join(f"{name}={value}" for name, value in campaign["labels"].items()))
-    jobs = [job | {"model": work_name(job["model"], job["options"])} for job in told_apart(campaign["jobs"])]
+    jobs = [job | {"model": work_name(job["model"], job["options"], job.get("parameters"))} for job in told_apart(campaign["jobs"])]
     out.print(Fitting(table(jobs, JOB_COLUMNS)))
     if len(campaign["jobs"]) < campaign["total_jobs"]:
         every = how_to_call("jobs", "--campaign", campaign_id, "-n", str(campaign["total_jobs"]))

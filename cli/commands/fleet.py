@@ -10,7 +10,7 @@ import typer
 
 from cli.fitting import Fitting
 from cli.options import Cursor, Host, Json, Limit, Token, command_group, connect
-from cli.tables import local_time, next_page, state, table, told_apart
+from cli.tables import local_time, next_page, state, table, told_apart, work_name
 from cli.terminal import out, say, show_json
 from shared.clock import clock_warning
 from shared.device_labels import device_labels
@@ -231,7 +231,10 @@ def jobs(
     if as_json:
         show_json(found.items)
     else:
-        rows = [job | {"figure": _figure(job.get("figure"))} for job in told_apart(found.items)]
+        rows = [
+            job | {"model": work_name(job["model"], job.get("options"), job.get("parameters")), "figure": _figure(job.get("figure"))}
+            for job in told_apart(found.items)
+        ]
         out.print(Fitting(table(rows, JOB_COLUMNS if sort is None else [*JOB_COLUMNS, (sort, "figure")])))
     given = {**wanted, "limit": limit}
     if more := next_page(how_to_call("jobs"), found, given):

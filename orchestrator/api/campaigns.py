@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
@@ -26,6 +27,7 @@ from orchestrator.operations.removal import remove_campaign
 from orchestrator.operations.scoring import score_again, scores_are_due
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
+from orchestrator.reports.parameters import job_parameters, parts_of
 from orchestrator.store import campaigns, jobs
 from orchestrator.store.jobs import JobHead
 from orchestrator.store.tables import Campaign
@@ -79,6 +81,7 @@ class JobBrief(BaseModel):
     error: str | None
     waiting_for: str | None = Field(description="what a pending job waits for")
     options: dict[str, Any]
+    parameters: dict[str, str] = Field(description="what differs from the other jobs of its campaign, as in the column `Parameters`")
 
 
 class Breakdown(BaseModel):
@@ -212,9 +215,10 @@ def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> di
         unreported = found.ended_at is not None and found.reported_at is None
         content: dict[str, Any] = _brief(found) | {"notes": found.notes}
         if first is not None:
-            heads = jobs.heads(session, campaign_id, limit=first + 1)
+            varied = ctx.varied.of(session, [campaign_id])[campaign_id]
+            heads = jobs.heads(session, campaign_id, limit=first + 1, parts=parts_of(varied))
             waiting = waits(ctx, session, heads[:first])
-            content["jobs"] = [_job_brief(head, reason) for head, reason in zip(heads[:first], waiting, strict=True)]
+            content["jobs"] = [_job_brief(head, reason, varied) for head, reason in zip(heads[:first], waiting, strict=True)]
             content["jobs_cursor"] = heads[first - 1].job_id if len(heads) > first else None
     content["scores_due"] = unreported and scores_are_due(ctx, campaign_id)
     if first is not None:
@@ -247,9 +251,9 @@ def _brief(one: Campaign) -> dict[str, Any]:
     }
 
 
-def _job_brief(head: JobHead, waiting: str | None) -> dict[str, Any]:
-    content = head._asdict() | {"device": None, "waiting_for": waiting}
-    for inner in ("number", "lane_id", "queue", "dispatched_at", "not_before"):
+def _job_brief(head: JobHead, waiting: str | None, varied: Sequence[str]) -> dict[str, Any]:
+    content = head._asdict() | {"device": None, "waiting_for": waiting, "parameters": job_parameters(head.asked, varied)}
+    for inner in ("number", "lane_id", "queue", "dispatched_at", "not_before", "asked"):
         del content[inner]
     return content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -20,6 +21,7 @@ from orchestrator.operations.figures import DECLARED, require_figure
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.columns import Row, whole_row
+from orchestrator.reports.parameters import job_parameters
 from orchestrator.store import figures, jobs, results
 from orchestrator.store.jobs import MOST_COUNTED
 from orchestrator.store.tables import Event, FigureRow, Job
@@ -46,6 +48,7 @@ class JobBody(BaseModel):
     model: str
     compute_unit: str
     options: dict[str, Any]
+    parameters: dict[str, str] = Field(description="what differs from the other jobs of its campaign, as in the column `Parameters`")
     capability: str | None
     status: str
     attempt: int
@@ -134,7 +137,8 @@ def list_jobs(
             found, figured = [job for job, _ in pairs], [figure for _, figure in pairs]
             total = figures.count_sorted(session, sort, **wanted)
         waiting = waits(ctx, session, found[:limit])
-        shown = [_body(job, reason) for job, reason in zip(found[:limit], waiting, strict=True)]
+        varied = ctx.varied.of(session, {job.campaign_id for job in found[:limit]})
+        shown = [_body(job, reason, varied[job.campaign_id]) for job, reason in zip(found[:limit], waiting, strict=True)]
         shown = [one | {"figure": _figure(figure)} for one, figure in zip(shown, figured, strict=False)] if sort is not None else shown
         more = found[limit - 1].id if len(found) > limit else None
     names = device_names(ctx, (one["worker_id"] for one in shown))
@@ -150,25 +154,27 @@ def get_job(ctx: Ctx, job_id: JobId) -> JSONResponse:
         timeline = [_step(event) for event in jobs.history(session, job_id)]
         (waiting,) = waits(ctx, session, [job])
         kept = results.get(session, job_id)
+        varied = ctx.varied.of(session, [job.campaign_id])[job.campaign_id]
         row: Row | None = None
         if kept is not None and isinstance(kept.row, dict):
             row = whole_row(kept.row)
         elif JobStatus(job.status) in TERMINAL:
-            row = row_of(job, ctx.varied.of(session, [job.campaign_id])[job.campaign_id])
-        content = _body(job, waiting) | {"timeline": timeline, "workload": _shown(job.workload)}
+            row = row_of(job, varied)
+        content = _body(job, waiting, varied) | {"timeline": timeline, "workload": _shown(job.workload)}
     content["device"] = device_names(ctx, [job.worker_id]).get(str(job.worker_id))
     stage, progress = _live(ctx, content)
     result = {"status": row["Status"], **row} if row is not None else None
     return JSONResponse({"job": content | {"stage": stage, "progress": progress}, "result": result})
 
 
-def _body(job: Job, waiting: str | None) -> dict[str, Any]:
+def _body(job: Job, waiting: str | None, varied: Sequence[str]) -> dict[str, Any]:
     return {
         "job_id": job.id,
         "campaign_id": job.campaign_id,
         "model": job.model_name,
         "compute_unit": job.compute_unit,
         "options": shown_options(job.workload.get("options") if isinstance(job.workload, dict) else None),
+        "parameters": job_parameters(job.workload, varied) if isinstance(job.workload, dict) else {},
         "capability": job.capability,
         "status": job.status,
         "attempt": job.attempt,

@@ -73,6 +73,11 @@ def job_parameters(workload: Mapping[str, Any], paths: Iterable[str]) -> dict[st
     return found
 
 
+def parts_of(paths: Iterable[str]) -> list[str]:
+    """Return the keys of a workload under which these paths lie. With them alone, `job_parameters` returns the same."""
+    return sorted({path.partition(".")[0] for path in paths})
+
+
 def assumed_dimensions(runtime: Mapping[str, Any]) -> dict[str, str]:
     """Return the free dimensions whose size was not given, as `sequence` -> `1 (assumed)`. Older workers report none."""
     assumed = runtime.get("assumed_dims")

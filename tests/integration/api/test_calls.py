@@ -197,6 +197,24 @@ def test_a_campaign_of_many_jobs_shows_a_hundred_and_where_the_rest_is(api: http
     assert rest["next_cursor"] is None
 
 
+def test_the_jobs_of_a_sweep_say_what_distinguishes_them(api: httpx.Client) -> None:
+    """Also where it is no option of a runtime. Before, three jobs of a service with 1, 4 and 16 clients looked the same."""
+    address = {"type": "redis", "address": "redis://127.0.0.1:6379"}
+    service = {"service": address, "sweep": {"client.settings.concurrent_clients": [4, 16]}}
+    model = {"model": "https://models.example/m.onnx", "on": ["cpu.onnx"], "sweep": {"options.threads": [1, 2], "repeats": [3, 6]}}
+    for recipe, found in (
+        (service, [{"concurrent_clients": "16"}, {"concurrent_clients": "4"}]),
+        (model, [{"threads": threads, "repeats": repeats} for threads in ("1", "2") for repeats in ("3", "6")]),
+    ):
+        body = post(api, "/api/campaigns", recipe).json()
+        listed = api.get(f"/api/jobs?campaign={body['campaign_id']}").json()["jobs"]
+        one = api.get(f"/api/jobs/{listed[0]['job_id']}").json()["job"]
+        assert [job["parameters"] for job in body["jobs"]] == [job["parameters"] for job in listed]
+        assert sorted((job["parameters"] for job in listed), key=str) == found
+        assert one["parameters"] == listed[0]["parameters"]
+    assert sorted(str(job["options"]) for job in body["jobs"]) == ["{'threads': 1}"] * 2 + ["{'threads': 2}"] * 2
+
+
 def test_jobs_are_filtered(api: httpx.Client, ctx: Context, campaign: str) -> None:
     post(api, "/api/campaigns", SHORT)
     record(ctx, [started(f"{campaign}-job-1")])

@@ -82,6 +82,8 @@ def test_each_figure_of_a_scorer_has_a_column_whoever_brought_the_scorer() -> No
     shown = [dict(zip(cells[0], line, strict=True)) for line in cells[1:]]
     assert [(one["ROUGE-1"], one["Found %"], one["My score"]) for one in shown] == [("31.3", "75", "-0.125"), ("31.3", "—", "—")]
     assert "Rouge1" not in cells[0]
+    odd = row | {"Scores": "a=b=1; c=2", "ScoreName": "a=b", "Score": 1.0}
+    assert "A=b" in _text(results_table([odd])[0])
 
 
 def test_a_failed_job_shows_its_state_and_its_reason() -> None:
@@ -113,6 +115,12 @@ def test_times_are_shown_in_this_machines_zone() -> None:
 def test_the_jobs_of_a_sweep_are_told_apart_by_their_options() -> None:
     assert work_name("yolo.onnx", {"threads": 1, "batch_size": 4}) == "yolo.onnx, threads 1, batch_size 4"
     assert work_name("yolo.onnx", {}) == work_name("yolo.onnx", None) == "yolo.onnx"
+
+
+def test_the_jobs_of_a_sweep_over_the_clients_of_a_service_are_told_apart() -> None:
+    assert work_name("redis", {}, {"concurrent_clients": "4"}) == "redis, concurrent_clients 4"
+    assert work_name("yolo.onnx", {"threads": 1}, {"threads": "1", "inferences": "50"}) == "yolo.onnx, threads 1, inferences 50"
+    assert work_name("yolo.onnx", {}, {"threads": "default"}) == "yolo.onnx, threads default"
 
 
 def test_sizes_and_values_of_inputs_are_named_as_in_the_recipe() -> None:
