@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0  # for the answer to a single request
 HANDSHAKE_S = 10.0  # a server without TLS may wait for more of a request that it does not understand
-NO_TLS = "if the service has no TLS, write http:// and leave out `use_https`"
+NO_TLS = "if the service has no TLS, write http:// and, for S3, leave out `use_https`"
 OURS = ("host", "content-length", "connection", "transfer-encoding")  # headers that say how a request is read
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
