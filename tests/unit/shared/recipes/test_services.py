@@ -322,6 +322,14 @@ def test_all_of_a_trace_is_sent_unless_the_recipe_says_less(service: str, more: 
     assert remark in "".join(said)
 
 
+def test_a_sweep_may_give_what_the_load_needs() -> None:
+    swept = cells("service: {type: redis}\nload: {pattern: poisson}\nsweep: {load.rate: [100, 200]}")
+    found = [cell.spec() for cell in swept]
+    assert [(one.load.pattern, one.load.rate) for one in found if isinstance(one, LoadSpec)] == [("poisson", 100), ("poisson", 200)]
+    said = mistakes("service: {type: redis}\nload: {pattern: poisson}\nsweep: {load.seed: [1, 2]}")
+    assert "the recipe with load.seed=1 is not valid: `load.pattern: poisson` needs a `rate`" in said
+
+
 def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
     assert load_recipe("service: {type: redis, num_gpus: 1}").requires.min_gpu_memory_mb == 1
     asked = load_recipe("service: {type: redis, num_gpus: 2}\nrequires: {min_gpu_memory_mb: 8000}")
