@@ -78,7 +78,7 @@ def show(what: str, unit: str, ours: list[list[float]], theirs: list[list[float]
     """Print one comparison, and return whether it missed the target."""
     mine, other = best([best(turn) for turn in ours]), best([best(turn) for turn in theirs])
     ratios = [best(one) / best(two) for one, two in zip(ours, theirs, strict=True)]
-    print(line(what, ratios, 1 - TARGET, 1 + TARGET, f"best {mine:.4g} and {other:.4g} {unit}"), flush=True)
+    print(line(what, ratios, 1 - TARGET, 1 + TARGET, f"best: ours {mine:.4g}, theirs {other:.4g} {unit}"), flush=True)
     return verdict(ratios, 1 - TARGET, 1 + TARGET) == MISSED
 
 

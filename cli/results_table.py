@@ -105,9 +105,15 @@ OF_ROUGE = frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"})  # these figur
 
 def _scores(rows: Rows) -> list[_Column]:
     """Return a column for each figure of the scorers that the rows have, whoever brought the scorer."""
-    found = [_parameters(str(row.get("Scores") or "")) or {} for row in rows]
+    found = [_scores_of(row) for row in rows]
     names = [name for name in dict.fromkeys(name for one in found for name in one) if name not in OF_ROUGE]
     return [_Column(_heading(name), [_milliseconds(one.get(name)) for one in found]) for name in names]
+
+
+def _scores_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the scores of a row by name: only the first one if names hold a `;` or `=`, so that they cannot be told apart for sure."""
+    found = _parameters(str(row.get("Scores") or ""))
+    return found if found is not None else {str(row.get("ScoreName")): row.get("Score")}
 
 
 def _heading(figure: str) -> str:

@@ -19,7 +19,7 @@ class WorkerTexts:
         """Return each worker with its JSON text. A worker that is the same object as in the last call has the same text.
 
         Args:
-            workers: every known worker. Texts of others are forgotten.
+            workers: every known worker. Texts about workers that are not in it are forgotten.
             body: returns what is shown of a worker.
         """
         kept = self._kept

@@ -14,7 +14,7 @@ FORMER_KEPT_S = ANSWER_S  # a forgotten worker may still send results, so its id
 
 
 class Departures(Looks):
-    """Tidies the fleet."""
+    """Removes workers from the lists of the fleet."""
 
     def __init__(self, link: Link, timeout_s: float) -> None:
         super().__init__(link, timeout_s)

@@ -61,7 +61,7 @@ class Telemetry:
 
 
 def read_telemetry(folder: Path, job_id: str) -> Telemetry | None:
-    """Return the telemetry of a job, or None if there is none that can be read. The log says what is wrong with a damaged file."""
+    """Return the telemetry of a job, or None if there is no file, or a damaged one. The log says what is wrong with a damaged file."""
     return _read(folder / FOLDER / f"{job_id}.npz", _whole)
 
 

@@ -220,15 +220,10 @@ def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None =
     Args:
         after: the last lane of the previous page.
     """
-    ready = (
-        select(col(Job.id))
-        .where(col(Job.lane_id) == Lane.id, *UNDISPATCHED, or_(col(Job.not_before).is_(None), col(Job.not_before) <= now))
-        .exists()
-    )
     statement = (
         select(Lane, col(Campaign.running_jobs))
         .join(Campaign, col(Campaign.id) == col(Lane.campaign_id))
-        .where(col(Campaign.status) == CampaignStatus.RUNNING, ready)
+        .where(*_open(now))
         .order_by(col(Lane.priority).desc(), col(Lane.campaign_id), col(Lane.id))
         .limit(limit)
         .execution_options(populate_existing=True)  # a priority may change between two pages, and the next page begins behind it
@@ -237,6 +232,19 @@ def open_lanes(session: Session, now: datetime, limit: int, after: Lane | None =
         key = tuple_(-col(Lane.priority), col(Lane.campaign_id), col(Lane.id))
         statement = statement.where(key > tuple_(-after.priority, after.campaign_id, after.id))
     return [(lane, running) for lane, running in session.execute(statement)]
+
+
+def is_a_lane_open(session: Session, now: datetime) -> bool:
+    """Return whether `open_lanes` finds any lane now."""
+    found = select(col(Lane.id)).join(Campaign, col(Campaign.id) == col(Lane.campaign_id)).where(*_open(now)).limit(1)
+    return session.scalar(found) is not None
+
+
+def _open(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of a lane, joined with its campaign, that has jobs to send."""
+    ready = or_(col(Job.not_before).is_(None), col(Job.not_before) <= now)
+    has_some = select(col(Job.id)).where(col(Job.lane_id) == Lane.id, *UNDISPATCHED, ready).exists()
+    return (col(Campaign.status) == CampaignStatus.RUNNING, has_some)
 
 
 def waiting(session: Session) -> list[Waiting]:

@@ -33,7 +33,7 @@ class DeadLetter(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError:
-            return cls(reason="lay among the dead letters and is none that this version knows", message=_fit(text, MESSAGE_CHARACTERS))
+            return cls(reason="lay among the dead letters, and this version does not know its form", message=_fit(text, MESSAGE_CHARACTERS))
 
 
 def burial(*, by: str, queue: str, reason: str, message: str) -> list[str]:

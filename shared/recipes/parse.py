@@ -18,6 +18,7 @@ from shared.kinds.registry import KINDS
 from shared.masking import without_logins
 from shared.mistakes import MAX_FIELDS, not_valid, path_of, unknown_key, with_value
 from shared.recipes.bounds import refuse_too_much
+from shared.recipes.forms import FORMS
 from shared.recipes.hub_addresses import wrong_hub_addresses
 from shared.recipes.keys import is_by_name, section
 from shared.recipes.other_frameworks import other_form, why_refused
@@ -128,6 +129,8 @@ def field_error(item: Any, places: Places | None) -> FieldError:
         message = "has no values, so there would be no job; list the values that jobs take, or leave this path out"
     elif item["type"] in ("too_short", "string_too_short"):
         message = _too_short(item["ctx"]["min_length"], item["input"])
+    elif item["type"] == "string_pattern_mismatch" and item["ctx"]["pattern"] in FORMS:
+        message = with_value(f"must be {FORMS[item['ctx']['pattern']]}", item["input"])
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=_with_line(message, location, places))

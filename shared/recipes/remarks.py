@@ -17,7 +17,8 @@ _MEASURED = ("latency", "throughput", "response_time", "tps", "qps", "rps", "err
 
 def remarks(recipe: Recipe) -> list[str]:
     """Return one sentence for each group of keys that have no effect."""
-    return [*_for_a_cluster(recipe), *_gpus(recipe), *_metrics(recipe), *_monitoring(recipe), *_trace(recipe), *_grpc(recipe)]
+    parts = (_for_a_cluster, _gpus, _metrics, _monitoring, _trace, _grpc, _amount)
+    return [said for part in parts for said in part(recipe)]
 
 
 def _for_a_cluster(recipe: Recipe) -> Iterator[str]:
@@ -78,3 +79,16 @@ def _grpc(recipe: Recipe) -> Iterator[str]:
     if urlsplit(whole_address(SERVICES[recipe.service.type], recipe.service.address)).port == port:
         usual = f"no gRPC is spoken, and the port for HTTP is usually {other}"
         yield f"`service.address` has the port {port}, which is usually that for gRPC; {usual}"
+
+
+def _amount(recipe: Recipe) -> Iterator[str]:
+    if recipe.service is None or recipe.client is None:
+        return
+    client = recipe.client.settings
+    if client.duration_s is None and (recipe.load is None or recipe.load.duration_s is None):
+        return
+    of_types = [settings for kind in SERVICES.values() for settings in kind.client_types.values()]
+    for name in ("num_requests", "num_queries"):
+        number = getattr(client, name) if name in client.model_fields_set else None
+        if number and all(number != settings.get(name) for settings in of_types):  # the name of a client stands for some numbers
+            yield f"`client.settings.{name}` has no effect beside `duration_s`, which ends each repeat"

@@ -55,7 +55,7 @@ Device = Annotated[OneLine, Field(min_length=1, max_length=200)]  # a worker's i
 
 
 class ModelEntry(Strict):
-    """One item of the list of models, with the settings that apply to it alone. Two items may name the same model."""
+    """Describes one item of the list of models, with the settings that apply to it alone. Two items may name the same model."""
 
     model: OneLine = Field(min_length=1, max_length=4096, description=MODEL)
     name: OneLine | None = Field(

@@ -107,9 +107,10 @@ TOOLS: Mapping[str, NativeTool] = {
             install='pip install "vllm[bench]"',
             definitions=(
                 "its time to the first token ends with the first event that has a choice, even without text, such as the role in a chat",
-                "each event with a choice counts for its times between events, even one without text",
+                "its times between events count each event with a choice, even without text, and are near 0 if several arrive together",
                 "its latency ends with the last event that has a choice, before the numbers of tokens and the last words of the stream",
                 "it is one process, which keeps as many requests in flight as all `num_clients` together",
+                "its warm-up is a number of requests: what the rate sends in that time, or in a closed loop two for each one in flight",
                 "with a rate, a request is due when its loop hands it over, so it does not see that the loop itself is late",
                 "it stretches the gaps of a rate so that their mean is the rate that was asked for",
                 "it does not tell when a request failed, so a failure counts as ended when it was sent; it has no timeout of a request",

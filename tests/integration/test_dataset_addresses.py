@@ -69,10 +69,15 @@ def test_a_page_of_a_wiki_is_fetched_and_summarized(ctx: Context, tmp_path: Path
     assert outcome.runtime["inputs_sha256"] == {"dataset": hashlib.sha256(ANSWER).hexdigest()}
 
 
-def test_lines_are_fetched_too_and_what_is_no_data_set_fails_the_job_with_its_reason(
-    ctx: Context, tmp_path: Path, wiki: FileServer
-) -> None:
-    assert measured(tmp_path / "worker", workload_of(ctx, tmp_path / "llm", f"{wiki.url}/set.jsonl")).status == "complete"
+@pytest.mark.long
+def test_lines_are_fetched_too(ctx: Context, tmp_path: Path, wiki: FileServer) -> None:
+    outcome = measured(tmp_path / "worker", workload_of(ctx, tmp_path / "llm", f"{wiki.url}/set.jsonl"))
+    assert (outcome.status, outcome.error) == ("complete", "")
+    assert [json.loads(one)["document_id"] for one in outcome.files["outputs.jsonl"].splitlines()] == ["a"]  # type: ignore[union-attr]
+
+
+@pytest.mark.long  # the reason itself is tested without a worker, in tests/unit/shared/tasks/test_wiki.py
+def test_a_page_that_does_not_exist_fails_the_job_with_its_reason(ctx: Context, tmp_path: Path, wiki: FileServer) -> None:
     wiki.files["/w/api.php"] = b'{"query": {"pages": [{"title": "Rivr", "missing": true}]}}'
     failed = measured(tmp_path / "worker", workload_of(ctx, tmp_path / "llm", f"{wiki.url}/wiki/Rivr"))
     assert failed.status == "failed"

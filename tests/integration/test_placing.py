@@ -8,20 +8,26 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
-from sqlmodel import Session
+from sqlalchemy import text, update
+from sqlmodel import Session, col
 
+from orchestrator.domain.placement import Fleet
 from orchestrator.operations import turn
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
+from orchestrator.registry import Registry
 from orchestrator.store import Store, jobs
 from orchestrator.store.jobs import Waiting
+from orchestrator.store.tables import Job
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
+from shared.clock import FakeClock
+from shared.jobs import JobStatus
 from shared.recipes import parse_recipe
 from shared.workers import WorkerStatus
 from tests.integration.test_way_of_a_job import job
@@ -133,3 +139,32 @@ def test_a_process_that_was_cut_off_while_it_filled_the_queues_holds_up_nobody_f
         assert job(ctx, campaign).dispatched_at is None, "accepted all the same; the watch sends it"
         assert cut_off.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "30s", "and the server ends it by itself"
     assert top_up(ctx) == 1
+
+
+class CountingRegistry(Registry):
+    """Counts the looks at the fleet for a place."""
+
+    looks = 0
+
+    def fleets(self) -> tuple[Fleet, Fleet]:
+        self.looks += 1
+        return super().fleets()
+
+
+def test_a_turn_looks_at_the_fleet_only_if_there_is_a_job_that_may_be_sent_now(
+    ctx: Context, clock: FakeClock, submit: Submit, register: Register
+) -> None:
+    """With 1 000 workers each look takes 17 ms, and there is a turn after each batch of results and in each sweep."""
+    register()
+    campaign = submit(jobs=1).campaign
+    registry = CountingRegistry(ctx.settings.redis_url, ctx.registry.timeout_s)
+    counted = dataclasses.replace(ctx, registry=registry)
+    assert (top_up(counted), registry.looks) == (0, 0), "the only job is sent"
+    later = {"status": JobStatus.PENDING, "dispatched_at": None, "not_before": clock.now() + timedelta(seconds=5)}
+    ctx.store.transact(lambda session: session.execute(update(Job).where(col(Job.campaign_id) == campaign.id).values(later)))
+    assert (top_up(counted), registry.looks) == (0, 0), "the job may not be sent yet"
+    clock.advance(5)
+    assert (top_up(counted), registry.looks) == (1, 1)
+    submit(unit="gpu.cuda.onnx")
+    assert (top_up(counted), registry.looks) == (0, 2), "a job that no device can take waits"
+    registry.close()

@@ -23,6 +23,7 @@ class ChromaDriver(VectorStore):
     operations = ("insert", "query", "heartbeat")
     size_setting = "num_vectors"
     key_header = "x-chroma-token"
+    key_variable = "FLEETMARK_WORKER_CHROMA_TOKEN"
     inserted = (200, 201)
     own_defaults = OURS
 

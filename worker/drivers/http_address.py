@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE_S = 30.0  # for the answer to a single request
+HANDSHAKE_S = 10.0  # a server without TLS may wait for more of a request that it does not understand
+NO_TLS = "if the service has no TLS, write http:// and leave out `use_https`"
 OURS = ("host", "content-length", "connection", "transfer-encoding")  # headers that say how a request is read
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -60,12 +62,15 @@ class HttpAddress:
         """
         loop = asyncio.get_running_loop()
         try:
-            _, protocol = await loop.create_connection(make, self.host, self.port, ssl=True if self.tls else None)
+            _, protocol = await loop.create_connection(
+                make, self.host, self.port, ssl=True if self.tls else None, ssl_handshake_timeout=HANDSHAKE_S if self.tls else None
+            )
         except ssl.SSLError as error:
             raise ConnectionError(
-                f"{self.place} does not speak TLS, or its certificate is not trusted on this device ({error.reason or error}); "
-                "if the service has no TLS, write http:// and leave out `use_https`"
+                f"{self.place} does not speak TLS, or its certificate is not trusted on this device ({error.reason or error}); {NO_TLS}"
             ) from error
+        except ConnectionAbortedError as error:
+            raise ConnectionError(f"{self.place} has not answered in TLS within {HANDSHAKE_S:g} s; {NO_TLS}") from error
         return protocol
 
     def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:

@@ -20,6 +20,7 @@ from worker.drivers.answer_file import AnswerFile
 from worker.drivers.answer_lane import AnswerLane
 from worker.drivers.http_address import HttpAddress
 from worker.drivers.http_talk import Answer, ask_once
+from worker.drivers.keys import about_key
 from worker.drivers.prompts import Prompts, as_json, prompts_of
 from worker.drivers.settling import settle_answers
 
@@ -61,7 +62,7 @@ class LanguageModelDriver(ABC):
     @property
     @abstractmethod
     def path(self) -> str:
-        """The path that requests go to."""
+        """Return the path that requests go to."""
 
     @abstractmethod
     def body(self, prompt: str) -> dict[str, Any]:
@@ -177,8 +178,7 @@ class LanguageModelDriver(ABC):
         again = f" (Retry-After: {headers['retry-after']})" if headers.get("retry-after") else ""
         said = f"status {status}{again}: {message_in(body) or 'without a word'}"
         if status in (401, 403):
-            lacks = "The key in" if self._key else "There is no key in"
-            said += f". {lacks} {self.key_variable} of the worker's environment{' is not the right one' if self._key else ''}"
+            said += f". {about_key(self.key_variable, given=bool(self._key))}"
         return self._masked(said)
 
     def _masked(self, text: str) -> str:

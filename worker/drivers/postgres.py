@@ -19,6 +19,7 @@ import asyncpg
 
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import ERROR, SUCCESS, WRONG
+from worker.drivers.keys import about_key
 from worker.drivers.wire import WireLane
 
 if TYPE_CHECKING:
@@ -158,6 +159,9 @@ class PostgresDriver:
             "user": unquote(parts.username or "") or settings["user"],
             "password": work.secrets.get("password") or unquote(parts.password or "") or None,
         }
+        self._about_password = about_key(
+            "FLEETMARK_WORKER_POSTGRES_PASSWORD", given="password" in work.secrets, in_address=bool(parts.password), what="password"
+        )
         table = str(settings["table_name"])
         if not table.replace("_", "a").isalnum() or not table.isascii():
             raise ModelInvalid(f"client.settings.table_name is {table!r:.100}; write letters, digits and underscores")
@@ -188,7 +192,8 @@ class PostgresDriver:
         try:
             connection = await asyncpg.connect(**self._where, statement_cache_size=0, server_settings={"application_name": "fleetmark"})
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise ConnectionError(f"PostgreSQL at {self.place} refuses a connection: {error}") from error
+            advice = f". {self._about_password}" if isinstance(error, asyncpg.InvalidPasswordError) else ""
+            raise ConnectionError(f"PostgreSQL at {self.place} refuses a connection: {error}{advice}") from error
         self.opened += 1
         return connection
 

@@ -21,6 +21,7 @@ class QdrantDriver(VectorStore):
 
     size_setting = "num_points"
     key_header = "api-key"
+    key_variable = "FLEETMARK_WORKER_QDRANT_API_KEY"
     own_defaults = OURS
 
     def __init__(self, work: Work) -> None:

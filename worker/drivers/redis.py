@@ -17,6 +17,7 @@ import hiredis
 
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import ERROR, SUCCESS, WRONG
+from worker.drivers.keys import about_key
 from worker.drivers.population import ranks
 from worker.drivers.wire import WireLane
 
@@ -99,6 +100,9 @@ class RedisDriver:
         self._database = parts.path.strip("/") or str(settings.get("database") or "")
         self._user = unquote(parts.username or "")
         self._password = work.secrets.get("password") or unquote(parts.password or "")
+        self._about_password = about_key(
+            "FLEETMARK_WORKER_REDIS_PASSWORD", given="password" in work.secrets, in_address=bool(parts.password), what="password"
+        )
         self._tls = parts.scheme == "rediss"
         self.pipeline = int(settings["pipeline"])
         self.value_size = int(settings["value_size_bytes"])
@@ -193,6 +197,13 @@ class RedisDriver:
     def place(self) -> str:
         return f"{self._host}:{self._port}"
 
+    def advice(self, reply: str) -> str:
+        """Return what to do about an error of the server, as the end of a sentence. Empty if it says so itself."""
+        name = reply.partition(" ")[0]
+        if name in ("NOAUTH", "WRONGPASS"):
+            return f" {self._about_password}"
+        return " The keys need more memory: write a larger `maxmemory`, or fewer `num_keys`" if name == "OOM" else ""
+
 
 class _Talk(asyncio.Protocol):
     """Asks one command after the other, outside of any measurement: to log in, to make the population, and to clean."""
@@ -205,8 +216,12 @@ class _Talk(asyncio.Protocol):
 
     async def __aenter__(self) -> _Talk:
         self._transport = await self._driver.connect(self)
-        for command in self._driver.greeting():
-            await self.ask(*command)
+        try:
+            for command in self._driver.greeting():
+                await self.ask(*command)
+        except BaseException:
+            self._transport.close()
+            raise
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -226,7 +241,9 @@ class _Talk(asyncio.Protocol):
         self._transport.write(_pack(command))
         reply = await asyncio.wait_for(self._answer, PATIENCE_S)
         if isinstance(reply, hiredis.ReplyError):
-            raise EngineUnavailable(f"Redis at {self._driver.place} refuses {command[0].decode()}: {reply}")
+            raise EngineUnavailable(
+                f"Redis at {self._driver.place} refuses {command[0].decode()}: {reply}{self._driver.advice(str(reply))}"
+            )
         return reply
 
     def data_received(self, data: bytes) -> None:

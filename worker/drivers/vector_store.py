@@ -23,6 +23,7 @@ from worker.drivers.http_address import HttpAddress
 from worker.drivers.http_lane import judged
 from worker.drivers.http_talk import Answer, HttpTalk
 from worker.drivers.index_wait import wait_for_index
+from worker.drivers.keys import about_key
 from worker.drivers.recall import hits
 from worker.drivers.vectors import Population
 
@@ -63,6 +64,7 @@ class VectorStore(ABC):
     """The setting that says how many vectors there are."""
 
     key_header: ClassVar[str]
+    key_variable: ClassVar[str]
     """The header of the key of the service."""
 
     inserted: ClassVar[tuple[int, ...]] = (200,)
@@ -174,9 +176,10 @@ class VectorStore(ABC):
             EngineUnavailable: Its status is another one, or it is no JSON.
         """
         if answer.status not in expected:
-            raise EngineUnavailable(
-                f"{self.address.place} refuses to {what} (status {answer.status}): {self.words_of(answer.body) or 'it gives no reason'}"
-            )
+            said = self.words_of(answer.body) or "it gives no reason"
+            if answer.status in (401, 403):
+                said += f". {about_key(self.key_variable, given=self.key_header in self.headers)}"
+            raise EngineUnavailable(f"{self.address.place} refuses to {what} (status {answer.status}): {said}")
         try:
             return json.loads(answer.body) if answer.body else {}
         except ValueError as error:

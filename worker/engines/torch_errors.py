@@ -93,7 +93,7 @@ def explain_compile(error: Exception, name: str, version: str, mode: str) -> Job
     text = str(error)
     if _COMPILER.search(text):
         return EngineUnavailable(
-            f"options.compile {mode} needs a C++ compiler on the device, and Triton for a GPU; torch {version} finds none that works: "
+            f"options.compile {mode} needs a C++ compiler on the device, and Triton for a GPU; torch {version} finds no such compiler: "
             f"install one (Debian: apt-get install g++), or leave options.compile out. {_said(text)}"
         )
     return ModelInvalid(

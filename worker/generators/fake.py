@@ -52,7 +52,7 @@ MOST_SHOWN = 10_000  # tokens of all prompts; the documents of a task would make
 
 
 class KnownClock:
-    """A clock that stands still while code runs, and that waiting moves on. So what takes no known time takes none."""
+    """Is a clock that moves only when something waits for a known time. The time that code takes to run does not count."""
 
     def __init__(self) -> None:
         self.now_ns = 0

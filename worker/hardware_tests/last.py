@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 MOVED = 0.05  # a figure that differs by more than this share is a finding
 MOST_SAID = 8  # the most figures in a sentence; `since_last_time` in the result has all
+TRIAD, BANDWIDTH, TRIAD_BY = "triad_", "bandwidth", "triad_by"  # how its figures begin, their test, and the fact that says how it ran
 RESTLESS = ("_burst_", "_median_", "thread_wakeup", "ufunc_call")
 # 1: `format`, `capability`, `device` (a GPU's id, or empty), `measured_at` (ISO 8601), `figures` (name → {unit, value, missing}),
 #    `facts` (test → facts).
@@ -65,11 +66,18 @@ class Since:
 
 
 def compare(before: LastFigures | None, now: LastFigures) -> Since:
-    """Return which figures have moved. Single fast calls and the waking of threads always move, so they do not count."""
+    """Return which figures have moved.
+
+    Single fast calls and the waking of threads always move, so they do not count. Neither does a triad that is computed in another way
+    than before: that is no change of the device.
+    """
     if before is None:
         return Since()
+    ways = [one.facts.get(BANDWIDTH, {}).get(TRIAD_BY) for one in (before, now)]
     moved = []
     for name in now.figures:
+        if name.startswith(TRIAD) and ways[0] != ways[1]:
+            continue
         old, new = before.value(name), now.value(name)
         if old and new and not any(word in name for word in RESTLESS) and abs(new / old - 1) > MOVED:
             moved.append(Moved(name, old, new, new / old - 1))

@@ -1,4 +1,4 @@
-"""Wakes an event loop at a moment, to some ten microseconds.
+"""Wakes an event loop at a given moment, with an error of some ten microseconds.
 
 Event loops wait in whole milliseconds: a load of 1 000 requests per second would be sent in bursts. Linux has timers that are files
 (timerfd_create(2)), which an event loop can wait for. Elsewhere the loop waits until a moment before, and then polls.
@@ -29,7 +29,7 @@ class _Setting(ctypes.Structure):
 
 
 class Alarm:
-    """Calls back at one moment; `at` sets it, and replaces the one before."""
+    """Calls a function at one moment. `at` sets the moment, and replaces the one that was set before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
         self._loop, self._call = loop, call

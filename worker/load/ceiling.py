@@ -102,7 +102,7 @@ def check_rate(rate: float, ceiling: float | None) -> None:
     """
     if ceiling is not None and rate > HOPELESS * ceiling:
         raise ModelInvalid(
-            f"load.rate is {rate:g} requests/s, and these clients reach {ceiling:.0f} on this device against a server that does nothing; "
+            f"load.rate is {rate:.0f} requests/s, and these clients reach {ceiling:.0f} on this device against a server that does nothing; "
             "ask for less, or for more client processes (benchmarks.num_clients) on a device that has cores for them"
         )
 

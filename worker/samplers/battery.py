@@ -72,7 +72,7 @@ class Battery:
         return self._missing
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing, because nothing stays open."""
 
     def _given(self, battery: Path) -> float | None:
         """Return the energy that the battery has given since the first reading, in J."""

@@ -73,4 +73,4 @@ class FakeSampler:
         return {self._columns[0].name: "the fake column is lost"} if lost else {}
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing, because nothing stays open."""

@@ -6,41 +6,34 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from shared import figures
 from shared.clock import Clock
 from shared.errors import DeviceFailed, HostBusy, JobError, RunnerDied
 from shared.ids import AttemptKey
 from shared.protocol.messages import Assignment
-from shared.series import Record
 from shared.targets import Launched
 from worker.access import WHITE_BOX, Access
 from worker.hardware.noise_probe import Measured, NoiseProbe
-from worker.hardware_tests.last import read as read_last
 from worker.job_log import JobLog
-from worker.kinds.base import Measure, Repeat
 from worker.kinds.registry import entry_of, resolve
 from worker.launchers.running import RunningServices
-from worker.measured.request import share_done
 from worker.models import ModelStore
+from worker.supervisor.course import Course
 from worker.supervisor.deaths import without_output
 from worker.supervisor.guard_process import GuardProcess
 from worker.supervisor.host_lock import HostLock
 from worker.supervisor.host_turn import HostTurn
 from worker.supervisor.inputs import InputsOfJob
 from worker.supervisor.kept_services import KeptServices
-from worker.supervisor.known_device import remembered
 from worker.supervisor.observation import Observation
 from worker.supervisor.outcome import Outcome, Stopped, Why
 from worker.supervisor.processes import Processes
-from worker.supervisor.repeats import most_repeats, reason_to_stop
-from worker.supervisor.samples import pack
+from worker.supervisor.result import ResultOfJob
 from worker.supervisor.service import ServiceOfJob
 from worker.supervisor.telemetry import Telemetry
 
@@ -48,9 +41,6 @@ OnStage = Callable[[str, float | None], None]
 START_PATIENCE_S = 60.0  # enough for imports from a slow SD card. If the guard needs longer, the job's deadline ends the job.
 # After these failures a job is measured again, so nobody needs what was measured before.
 TRIED_AGAIN = frozenset({RunnerDied.kind, DeviceFailed.kind, HostBusy.kind})
-# The estimated progress of a repeat when a phase begins. The real durations are not known in advance.
-MEASURING = "measuring"
-BEHIND = {"starting": 0.0, "loading": 0.05, "preparing inputs": 0.1, "warming up": 0.15, MEASURING: 0.3}
 
 
 class Attempt:
@@ -84,7 +74,7 @@ class Attempt:
         self._assignment, self._workload, self._access = assignment, assignment.workload, access
         self._inbox, self._guard = inbox, guard
         self._clock, self._folder, self._on_stage, self._stopped = clock, folder, on_stage, stopped
-        self._log, self._cache_dir, self._telemetry = job_log, cache_dir, telemetry
+        self._log, self._telemetry = job_log, telemetry
         self._turn = HostTurn(lock, host_wait_s, clock, on_stage, job_log)  # to fetch; `Block` takes the lock to measure
         self.outcome: Outcome | None = None
         self._began = clock.monotonic()
@@ -101,11 +91,10 @@ class Attempt:
         )
         self._held = ExitStack()  # what the attempt keeps until it is over: its inputs in the cache, and the folder of its records
         self._records: Path | None = None
-        self._repeats: list[Repeat] = []
-        self._loads: list[Record] = []
-        self._because: str | None = None  # why no further repeat is run
-        self._runtime: dict[str, Any] = {}
-        self._software: dict[str, str] = {}
+        self._course = Course(assignment.workload)
+        self._result = ResultOfJob(
+            assignment, self._course, self._inputs, telemetry=telemetry, job_log=job_log, cache_dir=cache_dir, folder=folder
+        )
         self._observation = Observation(probe, assignment.capability, lock_doubt)
         self._left_s = self._workload.timeout_s  # the limit runs only in this attempt's own visits
         self._measured_s = 0.0
@@ -118,7 +107,6 @@ class Attempt:
             on_stage=lambda stage: on_stage(stage, None),
             check_stop=self._check_stop,
         )
-        self._behind = 0.0
         self._processes = Processes(
             assignment,
             self._inputs.found,
@@ -141,28 +129,15 @@ class Attempt:
     def log(self) -> JobLog:
         return self._log
 
-    @cached_property
-    def _kind(self) -> Measure:
-        return resolve(self._workload.kind)()
-
-    @property
-    def _further_loads(self) -> int:
-        return self._kind.further_loads(self._workload)
-
     @property
     def next_process(self) -> str:
         """Return which process of the job is next, such as `repeat 2 of 6`."""
-        if self._because is None:
-            return f"repeat {len(self._repeats) + 1} of {most_repeats(self._workload)}"
-        return f"load {len(self._loads) + 1} of {self._further_loads}"
+        return self._course.next_process
 
     @property
     def progress(self) -> float:
         """Return which fraction of the attempt is done, counted in processes."""
-        if not self._repeats:
-            return 0.0  # also before it is known whether this worker knows the job's kind
-        index = len(self._repeats) if self._because is None else len(self._loads)
-        return self._progress(index, "starting", load_only=self._because is not None)
+        return self._course.progress
 
     # The steps. None of them raises what ends an attempt: `outcome` says it.
 
@@ -232,28 +207,15 @@ class Attempt:
 
     def _kept(self, error: JobError) -> dict[str, Any]:
         """Return what was measured before an error ended the attempt, marked as partial. Empty if nothing was, or if nobody needs it."""
-        repeats = [*self._repeats, *self._processes.interrupted]
+        repeats = [*self._course.repeats, *self._processes.interrupted]
         goes_back = error.kind in TRIED_AGAIN or (isinstance(error, Stopped) and error.why == "handed_back")
         if not repeats or goes_back or not entry_of(self._workload.kind).ends_early:
             return {}
         self._judge_noise()
-        if not self._repeats:
-            self._runtime, self._software = repeats[0].record.facts["runtime"], repeats[0].record.facts["software"]
-        if facts := self._service.facts():
-            self._runtime = self._runtime | {"service": facts}
-        why = f"{len(self._repeats)} of {most_repeats(self._workload)} repeats were measured to their end"
-        try:
-            kept = self._summarised(repeats, "")
-        except JobError as failure:  # such as a full disk; the job's own error is what is reported
-            self._log.add("error", "infrastructure", f"what was measured could not be kept: {failure.detail}")
-            return {}
-        kept["figures"] = _with_detail(kept["figures"], {"partial": True, "partial_because": why})
-        return kept
-
-    def _figures_of(self, interrupted: Repeat) -> dict[str, float | None]:
-        """Return the figures of a process that was ended early and measured again. They enter no figure of the job."""
-        outcome = self._kind.derive(self._workload, [interrupted], [], "").outcome
-        return {} if outcome is None else {figure.name: figure.value for figure in outcome.figures}
+        if not self._course.repeats:
+            self._result.learn(repeats[0])
+        self._result.add_service(self._service.facts())
+        return self._result.partial(repeats)
 
     def _end(self, **fields: Any) -> None:
         first = next(iter(self._inputs.found.values()), None)  # of an inference: the model
@@ -263,8 +225,8 @@ class Attempt:
             model_size=first.size if first else None,
             model_sha256=first.sha256 if first else None,
             noise=self._observation.noise,
-            runtime=self._runtime,
-            software=self._software,
+            runtime=self._result.runtime,
+            software=self._result.software,
             timings_s=self._timings,
             telemetry_npz=self._telemetry.take(),
             **fields,
@@ -302,65 +264,36 @@ class Attempt:
             now = self._clock.monotonic()
             self._left_s = self._processes.limit.ends_at - now
             self._timings["measure"] = self._measured_s = self._measured_s + now - begin
-        if self._because is None or len(self._loads) < self._further_loads:
+        if not self._course.is_over:
             return
         self._judge_noise()
-        if facts := self._service.facts():
-            self._runtime = self._runtime | {"service": facts}
+        self._result.add_service(self._service.facts())
         self._service.leave()  # nothing runs beside the computing of a result, but perhaps an idle server
-        interrupted = [self._figures_of(one) for one in self._processes.interrupted]
-        measured = self._summarised(self._repeats, self._because)
-        if interrupted:
-            measured["figures"] = _with_detail(measured["figures"], {"interrupted": interrupted})
+        measured = self._result.whole(self._processes.interrupted)
         self._held.close()
         self._end(status="complete", **measured)
 
     def _run_next(self, folder: Path, begin: float) -> None:
         """Run the next process, a repeat or a load, of a visit that began at `begin`, in monotonic seconds."""
-        if self._because is not None:
-            self._loads.append(self._processes.undisturbed(folder, len(self._loads), self._further_loads, load_only=True).record)
+        course = self._course
+        if course.because is not None:
+            ran = self._processes.undisturbed(folder, len(course.loads), course.further_loads, load_only=True)
+            course.loads.append(ran.record)
             return
-        repeat = self._processes.undisturbed(folder, len(self._repeats), most_repeats(self._workload), load_only=False)
-        if not self._repeats:
-            self._runtime, self._software = repeat.record.facts["runtime"], repeat.record.facts["software"]
-        self._repeats.append(repeat)
-        spent_s = self._measured_s + self._clock.monotonic() - begin - self._processes.lost_s
-        self._because = reason_to_stop(self._workload, self._kind, self._repeats, spent_s)
+        repeat = self._processes.undisturbed(folder, len(course.repeats), course.most_repeats, load_only=False)
+        if not course.repeats:
+            self._result.learn(repeat)
+        course.add(repeat, self._measured_s + self._clock.monotonic() - begin - self._processes.lost_s)
 
     def _measured(self) -> Measured:
         ran = self._processes
-        return Measured(ran.cpu_s + self._service.cpu_s, threads_of(self._runtime), ran.voided, ran.stood_still_s)
+        return Measured(ran.cpu_s + self._service.cpu_s, self._result.threads, ran.voided, ran.stood_still_s)
 
     def _judge_noise(self) -> None:
         """Grade the noise of all visits together. Does nothing if no process was measured, or if it is graded already."""
         self._telemetry.pause(self._log)  # before the last look, so that sampling is no other program's work
         if (noise := self._observation.judge(self._measured())) is not None:
             self._log.add("info", "system", f"noise: {noise.grade}{''.join(f'; {reason}' for reason in noise.reasons)}")
-
-    def _summarised(self, repeats: Sequence[Repeat], because: str) -> dict[str, Any]:
-        derived = self._kind.derive(self._workload, repeats, self._loads, because)
-        self._log.add("info", "benchmark", derived.said)
-        if derived.of_device is not None:
-            derived = remembered(derived, derived.of_device, self._cache_dir, self._log)
-        if derived.against_device is not None:
-            derived = derived.against_device(read_last(self._cache_dir))
-        for warning in derived.warnings:
-            self._log.add("warning", "benchmark", warning)
-        if derived.warnings:
-            self._runtime = self._runtime | {"warnings": [*self._runtime.get("warnings", []), *derived.warnings]}
-        samples = pack([repeat.record for repeat in repeats], self._loads, self._kind.loading)
-        derived, facts = self._telemetry.added_to(derived, repeats, self._kind.loading)
-        self._runtime = {**self._runtime, **facts, **self._inputs.facts(self._runtime.get("warnings", []))}
-        return {"summary": derived.summary, "figures": derived.outcome, "samples_npz": samples, "files": self._moved(derived.files)}
-
-    def _moved(self, files: Mapping[str, bytes | Path]) -> dict[str, bytes | Path]:
-        """Move large files out of the folder of the records, which is removed with the attempt. Whoever sends them removes them."""
-        moved: dict[str, bytes | Path] = {}
-        for name, content in files.items():
-            moved[name] = content
-            if isinstance(content, Path):
-                moved[name] = content.replace(self._folder / f"{self._assignment.job_id}.{self._assignment.attempt}.{name}")
-        return moved
 
     def _records_folder(self, stack: ExitStack) -> Path:
         try:
@@ -372,17 +305,7 @@ class Attempt:
             ) from error
 
     def _begins(self, where: str, index: int, phase: str, load_only: bool) -> None:
-        self._on_stage(f"{where}: {phase}", self._progress(index, phase, load_only=load_only))
-
-    def _progress(self, index: int, phase: str, *, load_only: bool) -> float:
-        """Return which fraction of the attempt is done, counted in processes."""
-        before = len(self._repeats) + index if load_only else index
-        repeats = len(self._repeats) if load_only else most_repeats(self._workload)
-        name = phase.partition(" (")[0]
-        self._behind = BEHIND.get(name, self._behind)  # a phase that only one kind knows does not move it
-        if name == MEASURING:
-            self._behind += (1 - self._behind) * share_done(phase)
-        return (before + self._behind) / (repeats + self._further_loads)
+        self._on_stage(f"{where}: {phase}", self._course.progress_at(index, phase, load_only=load_only))
 
     # Events
 
@@ -399,14 +322,3 @@ class Attempt:
     def _check_stop(self) -> None:
         if (why := self._stopped()) is not None:
             raise Stopped(why)
-
-
-def _with_detail(outcome: figures.Outcome, more: Mapping[str, Any]) -> figures.Outcome:
-    return outcome.model_copy(update={"detail": {**outcome.detail, **more}})
-
-
-def threads_of(runtime: Mapping[str, Any]) -> int | None:
-    """Return how many threads the runtime reports for the computation of one operator, or None if it does not report it."""
-    threads = runtime.get("threads")
-    count = threads.get("intra_op") if isinstance(threads, Mapping) else threads
-    return count if isinstance(count, int) and count > 0 else None

@@ -32,6 +32,7 @@ from worker.drivers.registry import resolve
 from worker.tools.base import Ended, EndsEarly, News, ToolPhase, ToolRun
 from worker.tools.program import find_program, run_program, version_of
 
+IN_FLIGHT_BEFORE = 2  # requests of a warm-up for each one in flight
 NAME, PROGRAM = "vllm-bench", "vllm"
 ASK_VERSION = "import importlib.metadata as m; print(m.version('vllm'))"
 VERSION_S = 30.0
@@ -48,6 +49,7 @@ OF_EXCEPTIONS = {
     "ClientPayloadError": CLOSED,
     "ConnectionResetError": CLOSED,
 }
+NO_EVENT = "Never received a valid chunk"
 PHRASES = {status.phrase: status.value for status in HTTPStatus}
 PRINTED = ("request_throughput", "output_throughput", "total_token_throughput", "mean_e2el_ms", "median_e2el_ms", "p99_e2el_ms", "duration")
 
@@ -82,19 +84,19 @@ class VllmBench:
             *(_program(), "bench", "serve", "--backend", "openai-chat" if driver.chat else "openai", "--model", model),
             *("--base-url", f"{'https' if address.tls else 'http'}://{address.named}", "--endpoint", driver.path),
             *("--dataset-name", "custom", "--dataset-path", f"{phase.name}.jsonl", "--disable-shuffle", "--skip-tokenizer-init"),
-            *("--num-prompts", str(phase.count), "--max-concurrency", str(phase.in_flight)),
+            *("--num-prompts", str(warm_up_of(phase) + (phase.count or 0)), "--max-concurrency", str(phase.in_flight)),
             *("--request-rate", rate, "--burstiness", f"{phase.burstiness:g}", "--seed", str(phase.seed)),
             *("--extra-body", json.dumps(extra), "--percentile-metrics", "e2el", "--ready-check-timeout-sec", "0"),
             *("--save-result", "--save-detailed", "--result-filename", f"{phase.name}.bench.json"),
         ]
 
     def run(self, phase: ToolPhase, on_news: News, ends_early: EndsEarly) -> ToolRun:
-        if phase.lead_s or phase.count is None:
+        if phase.count is None:
             raise ModelInvalid(
-                "vllm bench serve takes a number of requests and no time; leave out `warmup.min_s` and `duration_s`, or write "
-                "`driver: fleetmark`"
+                "vllm bench serve takes a number of requests and no time; leave out `duration_s`, or write `driver: fleetmark`"
             )
-        prompts = self._prompts(phase)
+        before = warm_up_of(phase)
+        prompts = self._prompts(phase, before + phase.count)
         (phase.folder / f"{phase.name}.jsonl").write_text("".join(f"{json.dumps({'prompt': prompt})}\n" for prompt in prompts))
         words = self.words(phase, self._driver.model or asyncio.run(self._driver.models())[0])
 
@@ -102,8 +104,8 @@ class VllmBench:
             if found := PROGRESS.search(line):
                 on_news(f"{found[1]} of {found[2]} requests")
 
-        key = {"OPENAI_API_KEY": self._key} if self._key else {}
-        ended = run_program(words, phase.folder, {**ENVIRONMENT, **key}, hear, ends_early)
+        # Without a key of ours it is empty, so that a key of the worker's user is not sent to this address.
+        ended = run_program(words, phase.folder, {**ENVIRONMENT, "OPENAI_API_KEY": self._key}, hear, ends_early)
         if ended.early:
             raise JobCancelled("vllm bench serve was ended, and it tells nothing before its end")
         try:
@@ -114,7 +116,7 @@ class VllmBench:
         if ended.code or not measured:
             raise EngineUnavailable(f"vllm bench serve measured nothing (exit code {ended.code}): {self._why(ended)}")
         records = phase.folder / f"{phase.name}.records"
-        begin = write_records(records, told, scheduled=phase.rate is not None)
+        begin = write_records(records, told, before, scheduled=phase.rate is not None)
         if self._settings.get("keep_prompts"):
             records.with_suffix(f".{TEXTS}").write_text("".join(f"{json.dumps(prompt)}\n" for prompt in prompts))
         return ToolRun(
@@ -125,9 +127,9 @@ class VllmBench:
             records=records,
         )
 
-    def _prompts(self, phase: ToolPhase) -> list[str]:
+    def _prompts(self, phase: ToolPhase, count: int) -> list[str]:
         source = prompts_of({name: value for name, value in self._settings.items() if value is not None}, str(phase.seed))
-        prompts = [source.text(number) for number in range(phase.count or 0)]
+        prompts = [source.text(number) for number in range(count)]
         if all(_is_number(prompt) for prompt in prompts):
             raise ModelInvalid(
                 f"vllm bench serve would send prompts such as {prompts[0]!r:.100}, which are all numbers, not as text; write other "
@@ -141,16 +143,26 @@ class VllmBench:
         return why.replace(self._key, "***") if self._key else why
 
 
-def write_records(records: Path, told: Mapping[str, Any], *, scheduled: bool) -> float:
-    """Write the records of the requests, and those of their tokens beside them. Returns when the first request was due, by its clock.
+def warm_up_of(phase: ToolPhase) -> int:
+    """Return how many requests are sent before the measured ones. Nobody knows how many a closed loop sends in a time."""
+    if not phase.lead_s:
+        return 0
+    return IN_FLIGHT_BEFORE * phase.in_flight if phase.rate is None else max(1, round(phase.rate * phase.lead_s))
+
+
+def write_records(records: Path, told: Mapping[str, Any], before: int, *, scheduled: bool) -> float:
+    """Write the records of the requests, and those of their tokens beside them.
+
+    Returns when the first measured request was due, by the clock of the tool.
 
     Args:
+        before: How many requests belong to the warm-up.
         scheduled: Whether requests were due at moments of their own. Otherwise each is due when it is sent.
     """
     starts, outputs, errors = told["start_times"], told["output_lens"], told["errors"]
     waits = told.get("queue_times") if scheduled else None
     waits = waits or [0.0] * len(starts)
-    begin = min(start - wait for start, wait in zip(starts, waits, strict=True))
+    begin = sorted(start - wait for start, wait in zip(starts, waits, strict=True))[before]
     with ExitStack() as stack:
         to_records = stack.enter_context(records.open("wb"))
         to_tokens = stack.enter_context(records.with_suffix(f".{TOKENS}").open("wb"))
@@ -165,9 +177,9 @@ def write_records(records: Path, told: Mapping[str, Any], *, scheduled: bool) ->
                 to_tokens.write(NOTHING)
                 continue
             events, output = len(gaps) + 1, int(outputs[number])
-            # It writes 1 if the server has not counted the tokens.
-            output, source = (output, USAGE) if output > 1 or events <= 2 else (events, EVENTS)
-            counts = (int(told["input_lens"][number]), output, 0, events, 0, source, 0, True, 0)
+            counted = output > 1 or events <= 2  # it writes 1 for both numbers if the server has not counted the tokens
+            known = (int(told["input_lens"][number]), output) if counted else (0, events)
+            counts = (*known, 0, events, 0, USAGE if counted else EVENTS, 0, True, 0)
             to_tokens.write(OF_TOKENS.pack(first * 1e9, NAN, last * 1e9, NAN, *counts))
             to_gaps.write(array("f", (gap * 1e9 for gap in gaps)).tobytes())
     return float(begin)
@@ -180,6 +192,8 @@ def failure_of(error: str, *, answered: bool) -> tuple[int, int]:
     if error in PHRASES:
         status = PHRASES[error]
         return (TOO_MANY if status == HTTPStatus.TOO_MANY_REQUESTS else STATUS), status
+    if "\n" not in error and not error.startswith(NO_EVENT):
+        return STATUS, 0  # the words that a server has for its status, which are its own
     return next((failure for name, failure in OF_EXCEPTIONS.items() if name in error), WRONG), 0
 
 

@@ -74,7 +74,7 @@ return 'done'
 )
 
 # Sets the status of a worker that stops to `gone`. It does nothing if the worker has another incarnation. A worker that registered
-# without an incarnation (a device that uses only REST) has none that could differ.
+# without an incarnation (a device that uses only REST) cannot differ in it.
 # ARGV: worker id, incarnation or ''. Returns 1 or 0.
 DEREGISTER = (
     KEYS

@@ -344,7 +344,7 @@ def test_a_dead_letter_of_an_impossible_time_hides_no_other(api: httpx.Client, c
     for path, found in (("status", "latest_dead_letters"), ("dead-letters", "dead_letters")):
         odd, even = api.get(f"/api/queue/{path}").raise_for_status().json()[found]
         assert odd["at"] is None
-        assert odd["reason"] == "lay among the dead letters and is none that this version knows"
+        assert odd["reason"] == "lay among the dead letters, and this version does not know its form"
         assert even["at"] == "9999-12-31T23:59:59.000Z"
 
 

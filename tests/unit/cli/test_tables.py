@@ -82,6 +82,8 @@ def test_each_figure_of_a_scorer_has_a_column_whoever_brought_the_scorer() -> No
     shown = [dict(zip(cells[0], line, strict=True)) for line in cells[1:]]
     assert [(one["ROUGE-1"], one["Found %"], one["My score"]) for one in shown] == [("31.3", "75", "-0.125"), ("31.3", "—", "—")]
     assert "Rouge1" not in cells[0]
+    odd = row | {"Scores": "a=b=1; c=2", "ScoreName": "a=b", "Score": 1.0}
+    assert "A=b" in _text(results_table([odd])[0])
 
 
 def test_a_failed_job_shows_its_state_and_its_reason() -> None:

@@ -97,14 +97,13 @@ def judged(*figures: Figure) -> Result:
 
 def test_each_of_our_scorers_has_a_column_for_its_figures() -> None:
     figures = [Figure.of(name, kind, 10.0 + number, n=8) for number, (name, kind) in enumerate(QUALITY.items())]
-    row = row_of(judged(*figures))
-    filled = {name: value for name, value in row.items() if name not in row_of(result()) or row_of(result())[name] is None}
-    assert {value for value in filled.values() if isinstance(value, float)} == {one.value for one in figures}
-    names = ("FoundPercent", "ExactMatchPercent", "RightPercent", "ValidJsonPercent")
-    assert [row[name] for name in names] == [
-        next(one.value for one in figures if one.name == name)
-        for name in ("found_percent", "exact_match_percent", "right_percent", "valid_json_percent")
-    ]
+    before, row = row_of(result()), row_of(judged(*figures))
+    numbers = {row[name] for name in row if before[name] is None and isinstance(row[name], float)}
+    assert numbers == {one.value for one in figures}, "no figure is without a column"
+    columns = {"FoundPercent": "found_percent", "ExactMatchPercent": "exact_match_percent", "RightPercent": "right_percent"}
+    columns |= {"ValidJsonPercent": "valid_json_percent", "Rouge1": "rouge1", "RougeL": "rougeL"}
+    values = {one.name: one.value for one in figures}
+    assert {name: row[name] for name in columns} == {name: values[figure] for name, figure in columns.items()}
 
 
 def test_a_scorer_that_this_version_does_not_know_has_its_figures_in_the_row_the_page_and_a_comparison() -> None:

@@ -10,7 +10,9 @@ from shared.errors import InvalidInput
 from shared.kinds.load import LoadSpec
 from shared.recipes import load_recipe, parse_recipe
 from shared.recipes.cells import Cell, cells_of
+from shared.recipes.forms import FORMS
 from shared.recipes.remarks import remarks
+from shared.services.registry import SERVICES
 from shared.targets import Existing, Launched
 
 OF_ANOTHER_FRAMEWORK = """
@@ -197,6 +199,8 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
             "service: {type: redis}\nload: {pattern: trace, trace_s: [0, -2]}",
             "`load.trace_s` has -2; each time is a number of seconds from 0",
         ),
+        ("service: {type: redis, settings: {maxmemory: lots}}", "must be a number of bytes, or a number with its unit in lower case"),
+        ("service: {type: minio}\nclient: {settings: {bucket: My_Bucket}}", "must be 3 to 63 lower-case letters, digits, dots and dashes"),
         ("service: {type: redis}\nload: {count: 5, duration_s: 5}", "leave one of them out"),
         ("service: {type: redis}\nload: {rate: 5}\nclient: {settings: {rate: 6}}", "`load.rate` and `client.settings.rate` differ"),
         ("service: {type: redis}\nclient: {settings: {num_requests: 0}}", "greater than or equal to 1, not 0"),
@@ -289,6 +293,22 @@ def test_the_usual_port_of_grpc_is_pointed_out() -> None:
         (remark,) = remarks(load_recipe(f"service: {{type: {service}, address: '{address}'}}"))
         assert said in remark
     assert remarks(load_recipe("service: {type: qdrant, address: 'a:6333'}")) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("service: {type: redis}\nclient: {settings: {num_requests: 9, duration_s: 5}}", "`client.settings.num_requests` has no effect"),
+        ("service: {type: qdrant, address: a}\nload: {duration_s: 5}\nclient: {settings: {num_queries: 9}}", "num_queries` has no effect"),
+        ("service: {type: postgres}\nclient: {settings: {num_inserts: 9, duration_s: 5}}", ""),  # it is the share of the inserts
+        ("service: {type: redis}\nclient: {settings: {num_requests: 9}}", ""),
+        ("service: {type: redis}\nclient: {settings: {duration_s: 9}}", ""),
+    ],
+)
+def test_a_number_of_requests_beside_a_duration_is_pointed_out(recipe: str, said: str) -> None:
+    found = remarks(load_recipe(recipe))
+    assert len(found) == bool(said)
+    assert said in "".join(found)
 
 
 TRACE = "load: {pattern: trace, trace_s: [0, 1, 2.5, 2]"
@@ -428,3 +448,16 @@ def test_a_trusted_tool_is_swept_beside_our_own_clients_and_stored_by_its_name()
 )
 def test_what_a_tool_cannot_do_is_refused_before_anything_runs(recipe: str, message: str) -> None:
     assert message in mistakes(recipe)
+
+
+def test_every_pattern_of_a_service_is_said_in_words() -> None:
+    patterns = {
+        constraint.pattern
+        for kind in SERVICES.values()
+        for settings in (kind.settings, kind.client)
+        for field in settings.model_fields.values()
+        for constraint in field.metadata
+        if getattr(constraint, "pattern", None) is not None
+    }
+    assert patterns
+    assert patterns <= FORMS.keys()

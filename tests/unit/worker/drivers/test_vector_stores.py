@@ -128,6 +128,9 @@ def test_a_wrong_key_is_refused_and_shown_nowhere(kind: str) -> None:
         with pytest.raises(EngineUnavailable, match=r"status 401.*Invalid API key") as raised:
             asyncio.run(driver(kind, server.port, key="a-wrong-one").prepare())
         assert "a-wrong-one" not in raised.value.detail
+        assert raised.value.detail.endswith(" of the worker's environment is not the right one")
+        with pytest.raises(EngineUnavailable, match=f"There is no key in FLEETMARK_WORKER_{kind.upper()}_"):
+            asyncio.run(driver(kind, server.port).prepare())
         asyncio.run(driver(kind, server.port, key="the-right-one").prepare())
 
 

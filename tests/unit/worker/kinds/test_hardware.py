@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,15 @@ def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Pa
 
 def figures(**values: float | None) -> LastFigures:
     return LastFigures("hardware.cpu", "", "2026-11-30T06:00:00+00:00", {name: {"value": value} for name, value in values.items()}, {})
+
+
+def test_a_triad_that_is_computed_in_another_way_than_before_is_no_finding() -> None:
+    def by(way: str, gb_per_s: float) -> LastFigures:
+        values = figures(triad_gb_per_s=gb_per_s, add_gb_per_s=gb_per_s)
+        return replace(values, facts={"bandwidth": {"triad_by": way}})
+
+    assert [one.figure for one in compare(by("blocks", 10), by("one loop", 12)).moved] == ["add_gb_per_s"]
+    assert [one.figure for one in compare(by("one loop", 10), by("one loop", 12)).moved] == ["triad_gb_per_s", "add_gb_per_s"]
 
 
 def test_a_figure_that_moved_by_more_than_five_percent_is_a_finding() -> None:

@@ -1,4 +1,4 @@
-"""Tests what becomes of the phases of a tool that is told to end early."""
+"""Tests what becomes of the phases of a tool, and of the distributions that it prints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 
 from shared.errors import JobCancelled
 from worker.load.arrivals import Shape
+from worker.load.figures import outcome_of
 from worker.load.plan import ClientPlan, PhasePlan
 from worker.tools.base import ToolRun
 from worker.tools.fake import FakeTool
-from worker.tools.measured import run_phases
+from worker.tools.measured import measured_of, run_phases
+from worker.tools.outcome import of_tool
 
 
 class EarlyInTheSecond(FakeTool):
@@ -45,3 +47,24 @@ def test_a_tool_that_is_told_to_end_during_its_warm_up_has_measured_nothing(tmp_
 
 def test_phases_that_ran_to_their_end_are_all_kept(tmp_path: Path) -> None:
     assert phases(FakeTool("", {}, {}), tmp_path, lead_s=0.0) == (["insert", "select"], "")
+
+
+def test_a_printed_distribution_of_each_operation_becomes_the_requests_of_that_operation() -> None:
+    steps = {"set": [[1.0, 2], [4.0, 3]], "get": [[0.5, 6]]}
+    known: dict[str, Any] = {
+        "runs": [],
+        "prints": [{"phase": "mixed", "window_s": 2.0, "steps": steps, "printed": {"avg in ms": 1.25}, "stopped": ""}],
+        "operations": ["get", "set"],
+        "tool": {"name": "memtier_benchmark", "commands": ["memtier"], "printed": [{}]},
+    }
+    phases = measured_of(known, {"phases": [{"name": "mixed", "duration_s": None}], "load": {"rate": 10.0}})
+    found = outcome_of([phases], service_type="redis", operations=known["operations"], concurrency=2, ceiling_per_s=None)
+    assert {name: (one["requests"], one["latency_ms_p50"]) for name, one in found.detail["by_operation"].items()} == {
+        "get": (6, 0.5),
+        "set": (3, 1.0),
+    }
+    told = {figure.name: figure for figure in of_tool(found, [known], rate=10.0).figures}
+    assert (told["requests_per_s"].value, told["latency_ms_avg"].value) == (4.5, 1.25)
+    assert told["rate_asked"].missing == "memtier_benchmark limits the rate of a closed loop, so no request has a scheduled moment"
+    closed = {figure.name: figure for figure in of_tool(found, [known]).figures}
+    assert closed["rate_asked"].missing == "a closed loop has no schedule"
