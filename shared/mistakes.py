@@ -17,6 +17,20 @@ MAX_FIELDS = 100  # the most mistakes that are listed; a generated body may have
 MAX_SHOWN = 200  # the most characters of a key that a message quotes
 
 
+# Maps words of other load generators (k6, Locust, LoadGen, GuideLLM, AIPerf, vLLM) to our keys. The letters of most of them are near to a
+# key that means something else.
+_RATE, _CLIENTS, _LENGTH = ("rate",), ("concurrent_clients",), ("duration_s",)
+_NUMBER = ("num_requests", "count", "inferences")
+_OF_OTHER_TOOLS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("target_qps", "qps", "rps", "request_rate"), _RATE),
+    **dict.fromkeys(("users", "vus", "concurrency", "max_concurrency"), _CLIENTS),
+    **dict.fromkeys(("duration", "run_time", "max_seconds", "min_duration_ms"), _LENGTH),
+    **dict.fromkeys(("iterations", "num_prompts", "request_count", "max_requests"), _NUMBER),
+    **dict.fromkeys(("prompt_tokens", "input_len", "synthetic_input_tokens_mean"), ("input_tokens",)),
+    **dict.fromkeys(("output_tokens", "output_len", "output_tokens_mean"), ("max_tokens",)),
+}
+
+
 def not_valid(what: str, items: Sequence[ErrorDetails], field_of: Callable[[ErrorDetails], FieldError]) -> InvalidInput:
     """Return an error whose message names the first mistake and whose `fields` list up to `MAX_FIELDS` of them.
 
@@ -38,7 +52,10 @@ def path_of(location: Sequence[Any]) -> str:
 
 
 def unknown_key(key: Any, known: list[str]) -> str:
-    return f"unknown key {str(key)[:MAX_SHOWN]!r}: {nearest(str(key), known)}"
+    """Return a hint for a key that is not known: the key that other tools call so, else the nearest one."""
+    meant = next((name for name in _OF_OTHER_TOOLS.get(str(key), ()) if name in known), None)
+    hint = f"did you mean {meant!r}? Known: {', '.join(known)}" if meant else nearest(str(key), known)
+    return f"unknown key {str(key)[:MAX_SHOWN]!r}: {hint}"
 
 
 def with_value(message: str, value: Any) -> str:

@@ -34,7 +34,7 @@ from orchestrator.store.tables import Campaign
 from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
 from shared.labels import MOST_LABELS, Labels
-from shared.masking import without_logins
+from shared.masking import content_without_logins, without_logins
 from shared.names import OneLine
 from shared.recipes import Recipe, parse_recipe
 from shared.strict import Strict
@@ -252,7 +252,11 @@ def _brief(one: Campaign) -> dict[str, Any]:
 
 
 def _job_brief(head: JobHead, waiting: str | None, varied: Sequence[str]) -> dict[str, Any]:
-    content = head._asdict() | {"device": None, "waiting_for": waiting, "parameters": job_parameters(head.asked, varied)}
+    content = head._asdict() | {
+        "device": None,
+        "waiting_for": waiting,
+        "parameters": content_without_logins(job_parameters(head.asked, varied)),
+    }
     for inner in ("number", "lane_id", "queue", "dispatched_at", "not_before", "asked"):
         del content[inner]
     return content

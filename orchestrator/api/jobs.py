@@ -29,6 +29,7 @@ from shared.addresses import shown_address
 from shared.errors import NotFound, Unavailable
 from shared.ids import CAMPAIGN_ID, WORKER_ID
 from shared.jobs import TERMINAL, JobStatus
+from shared.masking import content_without_logins
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 
@@ -174,7 +175,7 @@ def _body(job: Job, waiting: str | None, varied: Sequence[str]) -> dict[str, Any
         "model": job.model_name,
         "compute_unit": job.compute_unit,
         "options": shown_options(job.workload.get("options") if isinstance(job.workload, dict) else None),
-        "parameters": job_parameters(job.workload, varied) if isinstance(job.workload, dict) else {},
+        "parameters": content_without_logins(job_parameters(job.workload, varied) if isinstance(job.workload, dict) else {}),
         "capability": job.capability,
         "status": job.status,
         "attempt": job.attempt,
@@ -196,8 +197,8 @@ def _figure(figure: FigureRow) -> dict[str, Any]:
 
 
 def _shown(workload: dict[str, Any]) -> dict[str, Any]:
-    """Return a workload for display, without a password in its model's address. It need not be readable by this version."""
-    shown = shown_workload(workload)
+    """Return a workload for display, without logins in the addresses of its model or service. It need not be readable by this version."""
+    shown: dict[str, Any] = content_without_logins(shown_workload(workload))
     model = shown.get("model")
     if not isinstance(model, dict):
         return shown

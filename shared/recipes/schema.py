@@ -255,7 +255,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _bounded_samples(self) -> Recipe:
-        if not self.entries():
+        if not self.entries() and not self.sweep:  # each job of a sweep is checked apart: its values may complete the recipe
             KINDS[self.kind].spec_of(self).check(self.stop.max_repeats if self.stop else self.repeats)
         for entry in self.entries():
             check_samples(entry.inferences or self.inferences, self.stop.max_repeats if self.stop else self.repeats)

@@ -215,6 +215,17 @@ def test_the_jobs_of_a_sweep_say_what_distinguishes_them(api: httpx.Client) -> N
     assert sorted(str(job["options"]) for job in body["jobs"]) == ["{'threads': 1}"] * 2 + ["{'threads': 2}"] * 2
 
 
+def test_a_password_in_the_address_of_a_service_is_shown_by_no_call(api: httpx.Client) -> None:
+    """The job keeps it, because its worker needs it."""
+    body = post(api, "/api/campaigns", {"service": {"type": "postgres", "address": "postgresql://me:seven77@db.lab.example/bench"}})
+    job_id = f"{body.json()['campaign_id']}-job-1"
+    one = api.get(f"/api/jobs/{job_id}")
+    assert one.json()["job"]["workload"]["target"]["address"] == "postgresql://***@db.lab.example/bench"
+    for answer in (body, one, api.get("/api/jobs"), api.get("/api/campaigns"), api.get(f"/api/campaigns/{body.json()['campaign_id']}")):
+        assert answer.is_success
+        assert "seven77" not in answer.text
+
+
 def test_jobs_are_filtered(api: httpx.Client, ctx: Context, campaign: str) -> None:
     post(api, "/api/campaigns", SHORT)
     record(ctx, [started(f"{campaign}-job-1")])

@@ -342,6 +342,30 @@ def test_all_of_a_trace_is_sent_unless_the_recipe_says_less(service: str, more: 
     assert remark in "".join(said)
 
 
+@pytest.mark.parametrize(
+    ("section", "word", "key"),
+    [
+        ("load", "target_qps", "rate"),
+        ("load", "min_duration_ms", "duration_s"),
+        ("client", "users", "concurrent_clients"),
+        ("client", "request_count", "num_requests"),
+        ("client", "output_tokens", "max_tokens"),
+    ],
+)
+def test_a_word_of_another_tool_leads_to_the_key_that_means_the_same(section: str, word: str, key: str) -> None:
+    """By its letters alone, `output_tokens` would lead to `input_tokens`, and `users` to `headers`."""
+    written = f"load: {{{word}: 5}}" if section == "load" else f"client: {{type: vllm_stress, settings: {{{word}: 5}}}}"
+    assert f"unknown key '{word}': did you mean '{key}'? Known: " in mistakes(f"service: {{type: vllm}}\n{written}")
+
+
+def test_a_sweep_may_give_what_the_load_needs() -> None:
+    swept = cells("service: {type: redis}\nload: {pattern: poisson}\nsweep: {load.rate: [100, 200]}")
+    found = [cell.spec() for cell in swept]
+    assert [(one.load.pattern, one.load.rate) for one in found if isinstance(one, LoadSpec)] == [("poisson", 100), ("poisson", 200)]
+    said = mistakes("service: {type: redis}\nload: {pattern: poisson}\nsweep: {load.seed: [1, 2]}")
+    assert "the recipe with load.seed=1 is not valid: `load.pattern: poisson` needs a `rate`" in said
+
+
 def test_a_gpu_that_the_service_asks_for_must_be_in_the_device() -> None:
     assert load_recipe("service: {type: redis, num_gpus: 1}").requires.min_gpu_memory_mb == 1
     asked = load_recipe("service: {type: redis, num_gpus: 2}\nrequires: {min_gpu_memory_mb: 8000}")
