@@ -129,7 +129,7 @@ def test_a_report_that_no_one_foresaw_holds_up_no_other(
     def defective(workload: Any) -> float:  # this stands for a defect that is not known yet
         return float(workload.get("timeout_s", 60.0))
 
-    monkeypatch.setattr("orchestrator.domain.lifecycle.timeout_of", defective)
+    monkeypatch.setattr("orchestrator.operations.record.timeout_of", defective)
     with redis.Redis.from_url(ctx.settings.redis_url) as client:
         client.lpush("results", r'{"body": "\ud800", "properties": {}}')
     send(result(latin).model_copy(update={"artifacts": not_ascii}).model_dump_json())
