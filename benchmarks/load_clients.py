@@ -1,10 +1,11 @@
 """Compares our clients of services under load with those that people know, on the same server, in turns.
 
-    python -m benchmarks.load_clients [seconds of each turn, default 2] [turns, default 5]
+    python -m benchmarks.load_clients [seconds of each turn, default 2] [turns, default 5] [a Python that has aiohttp, uvloop and locust]
 
 - Redis, GET and SET in halves, no pipeline: redis-py (asyncio), and redis-benchmark or valkey-benchmark where one is installed,
 - PostgreSQL, one row by its key, prepared: pgbench `-M prepared -S`,
-- HTTP, small answers, from a null server: aiohttp, where it is installed,
+- HTTP, small answers, from a null server: aiohttp and locust (`FastHttpUser`), where that Python has them, and wrk as the limit, where
+  it is installed,
 - the schedule: sent minus scheduled at 1 000 requests per second, and how late a bare loop is that only sleeps until each moment.
 
 Each client is one process. What is compared is requests per second by the wall clock, and per second of the client's own CPU time: the
@@ -24,7 +25,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -41,6 +41,7 @@ from worker.load.plan import ClientPlan, PhasePlan
 from worker.load.samples import latencies_ms
 
 REDIS_BENCHMARK = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
+WRK = shutil.which("wrk")
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,16 @@ def ours(
     return Turn(per_s, float(np.median(latencies)), len(records) / cpu_s, float(latencies.mean())), measured
 
 
-def in_process(code: str, *arguments: object) -> Turn:
-    """Run another Python client in a fresh process: it prints its requests, its seconds, its CPU seconds and its median latency."""
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True)
-    requests, wall_s, cpu_s, p50_ms = json.loads(done.stdout)
-    return Turn(requests / wall_s, p50_ms, requests / cpu_s)
+def in_process(code: str, *arguments: object, python: str = sys.executable) -> Turn:
+    """Run another Python client in a fresh process: it prints its requests, seconds, CPU seconds, and its median or its mean latency."""
+    done = subprocess.run([python, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True)
+    requests, wall_s, cpu_s, p50_ms, *mean_ms = json.loads(done.stdout)
+    return Turn(requests / wall_s, p50_ms, requests / cpu_s, *mean_ms)
+
+
+def has(python: str, *modules: str) -> bool:
+    """Return whether a Python can import the modules."""
+    return subprocess.run([python, "-c", f"import {', '.join(modules)}"], capture_output=True, check=False).returncode == 0
 
 
 LOOP = """
@@ -132,6 +138,32 @@ async def make():
 uvloop.run(main(make, concurrent, seconds))
 """
 )
+
+# Its median is rounded to whole milliseconds, so its mean is compared. Users start a second before their requests count.
+LOCUST = """
+from gevent import monkey; monkey.patch_all()
+import json, sys, time
+import gevent
+from locust import FastHttpUser, task
+from locust.env import Environment
+url, concurrent, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+class User(FastHttpUser):
+    host = url.rstrip("/")
+    @task
+    def ask(self): self.client.get("/")
+environment = Environment(user_classes=[User])
+runner = environment.create_local_runner()
+runner.start(concurrent, spawn_rate=concurrent)
+gevent.sleep(1)
+environment.stats.reset_all()
+wall, cpu = time.perf_counter(), time.process_time()
+gevent.sleep(seconds)
+wall, cpu, total = time.perf_counter() - wall, time.process_time() - cpu, environment.stats.total
+print(json.dumps([total.num_requests, wall, cpu, float("nan"), total.avg_response_time]))
+assert total.num_requests and not total.num_failures, (total.num_requests, total.num_failures)
+sys.stdout.flush()
+runner.quit()
+"""
 
 
 def bare_lateness_ms(rate: float, seconds: float) -> float:
@@ -190,6 +222,17 @@ def pgbench(server: PostgresServer, concurrent: int, seconds: float) -> Turn:
     return Turn(tps, math.nan, done / cpu, mean_ms)
 
 
+def wrk(url: str, concurrent: int, seconds: float) -> Turn:
+    assert WRK is not None
+    command = [WRK, "-t", "1", "-c", str(concurrent), "-d", f"{max(1, round(seconds))}s", "--latency", url]
+    cpu = os.times().children_user + os.times().children_system
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu = os.times().children_user + os.times().children_system - cpu
+    per_s, done = float(re.search(r"Requests/sec: +([\d.]+)", said)[1]), int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]
+    amount, unit = re.search(r"50% +([\d.]+)(us|ms|s)", said).groups()  # type: ignore[union-attr]
+    return Turn(per_s, float(amount) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit], done / cpu)
+
+
 @contextmanager
 def null_server(wire: str, size: int = 20) -> Iterator[str]:
     process = subprocess.Popen(
@@ -231,7 +274,7 @@ def _said(turns: list[Turn]) -> str:
     return f"{per_s:.0f}/s, {latency}, {per_cpu_s:.0f} per CPU second"
 
 
-def main(seconds: float = 2.0, turns: int = 5) -> None:
+def main(seconds: float = 2.0, turns: int = 5, python: str = sys.executable) -> None:
     print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {turns} turns of {seconds:g} s each")
     with ExitStack() as stack:
         folder = stack.enter_context(server_folder())
@@ -245,14 +288,16 @@ def main(seconds: float = 2.0, turns: int = 5) -> None:
                 others[Path(REDIS_BENCHMARK).name] = lambda: native_redis(redis_server.port, concurrent, seconds)  # noqa: B023
             compare(f"Redis, {concurrent} in flight", turns, lambda: ours("redis", redis_server.place, mix, concurrent, seconds)[0], others)  # noqa: B023
         with null_server("http") as place:
-            if find_spec("aiohttp"):
-                for concurrent in (1, 16):
-                    compare(
-                        f"HTTP, {concurrent} in flight",
-                        turns,
-                        lambda: ours("http", place, {"get": 1.0}, concurrent, seconds)[0],  # noqa: B023
-                        {"aiohttp": lambda: in_process(AIOHTTP, f"http://{place}/", concurrent, seconds)},  # noqa: B023
-                    )
+            url = f"http://{place}/"
+            for concurrent in (1, 16):
+                others = {}
+                if has(python, "aiohttp", "uvloop"):
+                    others["aiohttp"] = lambda: in_process(AIOHTTP, url, concurrent, seconds, python=python)  # noqa: B023
+                if has(python, "locust"):
+                    others["locust's FastHttpUser"] = lambda: in_process(LOCUST, url, concurrent, seconds, python=python)  # noqa: B023
+                if WRK:
+                    others["wrk"] = lambda: wrk(url, concurrent, seconds)  # noqa: B023
+                compare(f"HTTP, {concurrent} in flight", turns, lambda: ours("http", place, {"get": 1.0}, concurrent, seconds)[0], others)  # noqa: B023
             shape = Shape("constant", rate=1_000.0)
             late, bare, asked = [], [], []
             for _ in range(turns):
@@ -280,4 +325,4 @@ def main(seconds: float = 2.0, turns: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main(*(convert(text) for convert, text in zip((float, int), sys.argv[1:], strict=False)))
+    main(*(convert(text) for convert, text in zip((float, int, str), sys.argv[1:], strict=False)))
