@@ -39,7 +39,7 @@ class SamplerEntry:
 METRICS_PAGE = "prometheus"  # reads what a service tells of itself
 SAMPLERS: dict[str, SamplerEntry] = {
     "processes": SamplerEntry("worker.samplers.processes:ProcessTree"),
-    "device": SamplerEntry("worker.samplers.device:WholeDevice"),
+    "device": SamplerEntry("worker.samplers.device:WholeDevice", period_s=0.2),
     "cpu": SamplerEntry("worker.samplers.cpu:CpuState", period_s=1.0),
     "nvml": SamplerEntry("worker.samplers.nvml:Nvml", library="pynvml", feeds=("gpu",)),
     "rapl": SamplerEntry("worker.samplers.rapl:Rapl", feeds=("cpu",)),
