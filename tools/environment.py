@@ -132,7 +132,7 @@ def compile_what_is_used(venv: Path, role: str) -> None:
     progress("Bytecode: compiling what is used")
     write_bytecode(venv, "-c", f"import {', '.join(USED)}")
     if role == "dev":  # each process of the suite imports every test, and compiling them takes twice as long as the rest of that
-        write_bytecode(venv, "-m", "pytest", "--collect-only", "-q", "-q")
+        write_bytecode(venv, "-m", "pytest", "-W", "ignore", "--collect-only", "-q", "-q")
     progress("Bytecode: done")
     print(flush=True)
 
