@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from shared.errors import EngineUnavailable, JobCancelled, ModelInvalid
+from shared.errors import EngineUnavailable, JobCancelled
 from worker.tools.base import Ended, EndsEarly, News, Steps, ToolPhase, ToolRun
 from worker.tools.program import find_program, run_program, version_of
+from worker.tools.redis_target import target_of
 
 NAME = "memtier_benchmark"
 PREFIX, FIRST = "fleetmark:", 10**12  # our driver's keys: the number of the first one has 13 digits, and the tool writes it as it is
@@ -36,14 +36,7 @@ class MemtierBenchmark:
     operations = tuple(OPERATIONS)
 
     def __init__(self, address: str, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
-        parts = urlsplit(address if "://" in address else f"redis://{address}")
-        if parts.password or secrets.get("password"):
-            raise ModelInvalid(
-                "memtier_benchmark takes a password on its command line only, where every user of the device can read it; "
-                "write `driver: fleetmark` for a server with a password"
-            )
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 6379
-        self._database = parts.path.strip("/") or str(settings.get("database") or 0)
+        self._server = target_of(NAME, address, settings, secrets)
         self._settings = settings
 
     def version(self) -> str:
@@ -58,7 +51,7 @@ class MemtierBenchmark:
         else:
             amount = ["-n", str(max(1, round(phase.count / connections)))]
         return [
-            *(find_program(NAME), "-h", self._host, "-p", str(self._port), "--select-db", self._database),
+            *(find_program(NAME), "-h", self._server.host, "-p", str(self._server.port), "--select-db", self._server.database),
             *("-t", str(threads), "-c", str(connections // threads), *amount, "--pipeline", str(settings["pipeline"])),
             *(() if phase.rate is None else ("--rate-limiting", str(round(phase.rate / connections)))),
             *("--ratio", ratio_of(phase.operations), "-R", "-d", str(settings["value_size_bytes"])),

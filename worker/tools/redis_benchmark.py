@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from time import time_ns
 from typing import Any
-from urllib.parse import urlsplit
 
-from shared.errors import EngineUnavailable, JobCancelled, ModelInvalid
+from shared.errors import EngineUnavailable, JobCancelled
 from worker.tools.base import EndsEarly, News, Steps, ToolPhase, ToolRun
 from worker.tools.program import find_program, run_program, version_of
+from worker.tools.redis_target import target_of
 
 NAME = "redis-benchmark"
 PREFIX, DRAWN = "fleetmark:", 12  # our driver's keys, of which the tool draws the last 12 digits
@@ -32,14 +32,7 @@ class RedisBenchmark:
     operations = ("get", "set")
 
     def __init__(self, address: str, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
-        parts = urlsplit(address if "://" in address else f"redis://{address}")
-        if parts.password or secrets.get("password"):
-            raise ModelInvalid(
-                "redis-benchmark takes a password on its command line only, where every user of the device can read it; "
-                "write `driver: fleetmark` for a server with a password"
-            )
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 6379
-        self._database = parts.path.strip("/") or str(settings.get("database") or 0)
+        self._server = target_of(NAME, address, settings, secrets)
         self._settings = settings
 
     def version(self) -> str:
@@ -52,7 +45,7 @@ class RedisBenchmark:
         command = ["GET", key] if operation == "get" else ["SET", key, "x" * int(settings["value_size_bytes"])]
         threads = ["--threads", str(phase.processes)] if phase.processes > 1 else []
         return [
-            *(find_program(NAME), "-h", self._host, "-p", str(self._port), "--dbnum", self._database),
+            *(find_program(NAME), "-h", self._server.host, "-p", str(self._server.port), "--dbnum", self._server.database),
             *("-n", str(count), "-c", str(phase.in_flight), "-P", str(settings["pipeline"]), "-r", str(settings["num_keys"]), *threads),
             *("--precision", "3", *command),
         ]
