@@ -23,6 +23,16 @@ DATA_FOLDER: Any = Field(
 )
 
 
+def left_alone(default_s: float) -> Any:
+    """Return the setting `warmup_delay` with the default of a type of service, in seconds."""
+    return Field(
+        default=default_s,
+        ge=0,
+        le=3_600,
+        description="how long a service that was just started is left alone before the first request, in seconds",
+    )
+
+
 class Phase(Strict):
     """Describes a part of the measurement: the operations that are sent in it, mixed at random by their weights.
 
@@ -51,12 +61,7 @@ class ClientSettings(Strict):
         description="how long each repeat sends requests, in seconds, instead of a number of requests",
     )
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="as `load.seed`")
-    warmup_delay: float = Field(
-        default=5.0,
-        ge=0,
-        le=3_600,
-        description="how long a service that was just started is left alone before the first request, in seconds",
-    )
+    warmup_delay: float = left_alone(5.0)
     request_timeout_s: float = Field(
         default=30.0, gt=0, le=3_600, description="after how many seconds without an answer a request counts as failed"
     )

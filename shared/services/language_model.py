@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, one_phase
+from shared.services.base import MAX_REQUESTS, ClientSettings, Phase, left_alone, one_phase
 from shared.services.language_figures import FIGURES
 
 SHORTEST_PROMPT = 8  # tokens of a generated prompt: its first words make it different from every other one
@@ -69,12 +69,7 @@ class LanguageModelClient(ClientSettings):
         default="prompt", min_length=1, max_length=200, description="the key of the prompt in each line of `prompts_file`"
     )
     keep_prompts: bool = Field(default=False, description="whether `requests.jsonl` holds the prompt of each request")
-    warmup_delay: float = Field(
-        default=0.0,
-        ge=0,
-        le=3_600,
-        description="how long a service that was just started is left alone before the first request, in seconds",
-    )
+    warmup_delay: float = left_alone(0.0)
     request_timeout_s: float = Field(
         default=300.0, gt=0, le=3_600, description="after how many seconds without its whole answer a request counts as failed"
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from shared.figures import FigureKind
-from shared.services.base import DATA_FOLDER, MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, mix_of, one_phase
+from shared.services.base import DATA_FOLDER, MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, left_alone, mix_of, one_phase
 
 OPERATIONS = ("put", "get")
 MOST_OBJECT_BYTES = 2**30
@@ -63,12 +63,7 @@ class MinioClient(ClientSettings):
     )
     region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,40}$", description="the region that signatures are for")
     use_https: bool = Field(default=False, description="whether the clients speak TLS; the same as an address with `https://`")
-    warmup_delay: float = Field(
-        default=10.0,
-        ge=0,
-        le=3_600,
-        description="how long a service that was just started is left alone before the first request, in seconds",
-    )
+    warmup_delay: float = left_alone(10.0)
 
 
 class Minio:

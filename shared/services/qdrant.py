@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from shared.figures import FigureKind
-from shared.services.base import DATA_FOLDER, ClientSettings, Phase, ServiceSettings
+from shared.services.base import DATA_FOLDER, ClientSettings, Phase, ServiceSettings, left_alone
 from shared.services.vectors import FIGURES, MOST_VECTORS, VectorClient, phases_of
 
 
@@ -34,12 +34,7 @@ class QdrantClient(VectorClient):
         description="how many queries each repeat sends, of all clients together; with 0 it only inserts",
     )
     batch_size: int = Field(default=256, ge=1, le=100_000, description="how many vectors one insert has at most")
-    warmup_delay: float = Field(
-        default=10.0,
-        ge=0,
-        le=3_600,
-        description="how long a service that was just started is left alone before the first request, in seconds",
-    )
+    warmup_delay: float = left_alone(10.0)
 
 
 class Qdrant:

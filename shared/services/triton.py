@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from shared.figures import FigureKind
-from shared.services.base import MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, one_phase
+from shared.services.base import MAX_REQUESTS, PORT, ClientSettings, Phase, ServiceSettings, left_alone, one_phase
 
 MODEL = r"^[A-Za-z0-9_.-]*$"
 
@@ -53,12 +53,7 @@ class TritonClient(ClientSettings):
         max_length=4_096,
         description="the page with the server's own metrics, which telemetry samples; known for a server that the worker starts",
     )
-    warmup_delay: float = Field(
-        default=10.0,
-        ge=0,
-        le=3_600,
-        description="how long a service that was just started is left alone before the first request, in seconds",
-    )
+    warmup_delay: float = left_alone(10.0)
 
 
 class Triton:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.services.base import PORT, ServiceSettings
+from shared.services.base import PORT, ServiceSettings, left_alone
 from shared.services.language_model import SMOKE, LanguageModelKind
 from shared.services.openai import OpenAiClient
 
@@ -35,12 +35,7 @@ class VllmSettings(ServiceSettings):
 
 
 class VllmClient(OpenAiClient):
-    warmup_delay: float = Field(
-        default=30.0,
-        ge=0,
-        le=3_600,
-        description="how long a service that was just started is left alone before the first request, in seconds",
-    )
+    warmup_delay: float = left_alone(30.0)
 
 
 class Vllm(LanguageModelKind):
