@@ -2,7 +2,7 @@
 
     python -m benchmarks.control_plane
 
-- accepting a campaign of 10 000 jobs over HTTP (limit 1.5 s),
+- accepting a campaign of 10 000 jobs over HTTP (limit 0.4 s), and one of 100 000 jobs (limit 4 s),
 - `GET /api/campaigns/{id}` of it (limit: median 10 ms),
 - publishing a batch, compared with a loop of Celery's `apply_async` on the same Redis, in alternating runs (at least 5 times as fast),
 - the results consumer into PostgreSQL (at least 500 results/s).
@@ -30,6 +30,7 @@ from orchestrator.dispatch.base import Dispatch
 from orchestrator.dispatch.celery_queue import CeleryQueue
 from orchestrator.operations.context import Context
 from orchestrator.settings import Settings
+from shared import collector
 from shared.celery_app import make_celery_app, results_queue
 from shared.ids import job_id
 from shared.inputs import ModelRef
@@ -41,6 +42,7 @@ from tests.integration.reports import result, started
 from tests.servers import PostgresServer, RedisServer, free_port, server_folder
 
 JOBS = 10_000
+ACCEPTED_WITHIN_S = {JOBS: 0.4, 100_000: 4.0}
 PUBLISHED = 5_000
 ROUNDS = 5
 
@@ -63,6 +65,7 @@ def plane() -> Iterator[tuple[Context, str]]:
             )
         )
         made.prepare(migrating=True)
+        collector.settle()  # as `fleetmark serve` does before it serves
         server = uvicorn.Server(server_config(make_api(made.context), made.settings))
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -78,8 +81,8 @@ def plane() -> Iterator[tuple[Context, str]]:
             redis_server.stop()
 
 
-def accept(host: str) -> tuple[str, list[float]]:
-    body = json.dumps({"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": "CPU (ONNX)"}] * JOBS})
+def accept(host: str, total: int) -> tuple[str, list[float]]:
+    body = json.dumps({"model_url": "https://models.example/squeezenet.onnx", "jobs": [{"compute_unit": "CPU (ONNX)"}] * total})
     times, campaign_id = [], ""
     for _ in range(ROUNDS):
         with web_client(host, timeout=60, direct=True) as client:  # a new connection for each round, as most callers make
@@ -88,8 +91,18 @@ def accept(host: str) -> tuple[str, list[float]]:
             times.append(time.perf_counter() - start)
         assert answer.status_code == 201, answer.text
         campaign_id = answer.json()["campaign_id"]
-        assert answer.json()["total_jobs"] == JOBS
+        assert answer.json()["total_jobs"] == total
     return campaign_id, times
+
+
+def _accept_within(host: str, total: int, limit_s: float) -> str:
+    """Accept campaigns, print how long it took, and return the id of the last one."""
+    campaign_id, took = accept(host, total)
+    median = statistics.median(took)
+    print(
+        f"accept {total} jobs: median {median:.2f} s of {[round(one, 2) for one in took]} ({median / limit_s:.2f} of the {limit_s} s limit)"
+    )
+    return campaign_id
 
 
 def look(host: str, campaign_id: str) -> list[float]:
@@ -166,9 +179,8 @@ def consume(ctx: Context, campaign_id: str, results: int = 3_000) -> float:
 def main() -> None:
     with plane() as (ctx, host):
         ctx.registry.register(Registration(device_name="bench", capabilities=["cpu.onnx"], device_info=DeviceInfo(UDID="bench")))
-        campaign_id, accepted = accept(host)
-        median = statistics.median(accepted)
-        print(f"accept {JOBS} jobs: median {median:.2f} s of {[round(one, 2) for one in accepted]} ({median / 1.5:.2f} of the 1.5 s limit)")
+        campaigns = [_accept_within(host, total, limit_s) for total, limit_s in ACCEPTED_WITHIN_S.items()]
+        campaign_id = campaigns[0]
         seen = statistics.median(look(host, campaign_id)) * 1000
         print(f"GET the campaign: median {seen:.1f} ms ({seen / 10:.2f} of the 10 ms limit)")
         ours, theirs = publish(ctx.settings.redis_url)

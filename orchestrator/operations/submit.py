@@ -24,7 +24,7 @@ from orchestrator.operations.model_memories import memories_of
 from orchestrator.operations.model_sources import resolve_models
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.store import campaigns, models
-from orchestrator.store.bulk import insert_many
+from orchestrator.store.bulk import insert_copies
 from orchestrator.store.tables import Campaign, Job, Lane
 from shared.errors import Conflict, InvalidInput
 from shared.ids import job_id, new_campaign_id
@@ -144,13 +144,19 @@ def _accept(ctx: Context, request: Request, planned: Plan, request_hash: str, id
         lanes = _lanes(session, campaign_id, planned.jobs)
         kinds = {id(job): job for job in planned.jobs}
         workloads = _workloads(kinds.values())
-        alike = {key: _columns(campaign, job, lanes[key], *workloads[id(job.cell)]) for key, job in kinds.items()}
-        order = sending_order(planned.jobs, campaign_id)
-        rows = [
-            {"id": job_id(campaign_id, number), "number": number, "position": position, **alike[id(job)]}
-            for number, (job, position) in enumerate(zip(planned.jobs, order, strict=True), start=1)
-        ]
-        insert_many(session, Job, rows)
+        numbers = range(1, len(planned.jobs) + 1)
+        place = {key: place for place, key in enumerate(kinds)}
+        insert_copies(
+            session,
+            Job,
+            templates=[_columns(campaign, job, lanes[key], *workloads[id(job.cell)]) for key, job in kinds.items()],
+            template_of=[place[id(job)] for job in planned.jobs],
+            own={
+                "id": [job_id(campaign_id, number) for number in numbers],
+                "number": list(numbers),
+                "position": sending_order(planned.jobs, campaign_id),
+            },
+        )
         return campaign
 
     try:

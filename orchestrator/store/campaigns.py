@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 
 from orchestrator.store.jobs import UNDISPATCHED
 from orchestrator.store.tables import Campaign, Event, FigureRow, Job, Lane, ResultRow
-from orchestrator.store.types import where_json
+from orchestrator.store.types import constant, where_json
 from shared.errors import NotFound
 from shared.ids import first_campaign_id
 from shared.jobs import CampaignStatus
@@ -195,7 +195,7 @@ def unplaceable(session: Session) -> dict[str, int]:
     statement = (
         select(col(Lane.compute_unit), func.count())
         .join(Campaign, col(Campaign.id) == col(Lane.campaign_id))
-        .where(col(Campaign.status) == CampaignStatus.RUNNING, col(Lane.waiting_for) != "")
+        .where(col(Campaign.status) == constant(CampaignStatus.RUNNING), col(Lane.waiting_for) != "")
         .group_by(col(Lane.compute_unit))
     )
     return {str(unit): int(number) for unit, number in session.execute(statement)}

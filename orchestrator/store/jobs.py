@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 from orchestrator.domain.stored import shown_options, timeout_of
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
-from orchestrator.store.types import where_json
+from orchestrator.store.types import constant, where_json
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus, JobStatus
 
@@ -22,8 +22,10 @@ _WINDOWS_LOCK = 7_218_002  # any number that no other lock has (see `schema`)
 # the most jobs that are counted row by row; beyond this, a count would cost much more than the page that it belongs to
 MOST_COUNTED = 10_000
 
-UNDISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_(None))
-DISPATCHED = (col(Job.status) == JobStatus.PENDING, col(Job.dispatched_at).is_not(None))
+_PENDING = col(Job.status) == constant(JobStatus.PENDING)
+_RUNNING = col(Job.status) == constant(JobStatus.RUNNING)
+UNDISPATCHED = (_PENDING, col(Job.dispatched_at).is_(None))
+DISPATCHED = (_PENDING, col(Job.dispatched_at).is_not(None))
 
 
 @dataclass(frozen=True)
@@ -241,10 +243,14 @@ def is_a_lane_open(session: Session, now: datetime) -> bool:
 
 
 def _open(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of a lane, joined with its campaign, that has jobs to send."""
+    """Return the conditions of a lane, joined with its campaign, that has jobs to send.
+
+    The first job of a lane is looked up in `ix_jobs_frontier`, whose order is asked for. With EXISTS, PostgreSQL may read every waiting job
+    of a new campaign, or every ended job of an old one.
+    """
     ready = or_(col(Job.not_before).is_(None), col(Job.not_before) <= now)
-    has_some = select(col(Job.id)).where(col(Job.lane_id) == Lane.id, *UNDISPATCHED, ready).exists()
-    return (col(Campaign.status) == CampaignStatus.RUNNING, has_some)
+    first = select(col(Job.id)).where(col(Job.lane_id) == Lane.id, *UNDISPATCHED, ready).order_by(col(Job.lane_id), col(Job.position))
+    return (col(Campaign.status) == constant(CampaignStatus.RUNNING), first.limit(1).scalar_subquery().is_not(None))
 
 
 def waiting(session: Session) -> list[Waiting]:
@@ -307,7 +313,7 @@ def mark_dispatched(session: Session, jobs: Sequence[Sent], now: datetime) -> No
 
 def working_on(session: Session) -> list[str]:
     """Return the id of the worker of each running job. A worker has one, or the jobs of one block."""
-    return [str(worker_id) for worker_id in session.scalars(select(col(Job.worker_id)).where(col(Job.status) == JobStatus.RUNNING))]
+    return [str(worker_id) for worker_id in session.scalars(select(col(Job.worker_id)).where(_RUNNING))]
 
 
 def dispatched_in(session: Session, queues: Sequence[str], limit: int = 1_000) -> list[Job]:
@@ -345,19 +351,17 @@ def running(session: Session) -> list[RunningJob]:
     """
     columns: list[Any] = [getattr(Job, name) for name in RunningJob._fields[:-1]]
     timeout = where_json(session, col(Job.workload), col(Job.workload)["timeout_s"])
-    statement = select(*columns, timeout).where(col(Job.status) == JobStatus.RUNNING).order_by(col(Job.id))
+    statement = select(*columns, timeout).where(_RUNNING).order_by(col(Job.id))
     return [RunningJob._make([*others, timeout_of({"timeout_s": timeout_s})]) for *others, timeout_s in session.execute(statement)]
 
 
 def running_on(session: Session, worker_id: str) -> list[Job]:
-    statement = select(Job).where(col(Job.status) == JobStatus.RUNNING, col(Job.worker_id) == worker_id).order_by(col(Job.id))
+    statement = select(Job).where(_RUNNING, col(Job.worker_id) == worker_id).order_by(col(Job.id))
     return list(session.scalars(statement))
 
 
 def unfinished_of(session: Session, campaign_id: str) -> list[str]:
-    statement = select(col(Job.id)).where(
-        col(Job.campaign_id) == campaign_id, or_(col(Job.status) == JobStatus.PENDING, col(Job.status) == JobStatus.RUNNING)
-    )
+    statement = select(col(Job.id)).where(col(Job.campaign_id) == campaign_id, or_(_PENDING, _RUNNING))
     return list(session.scalars(statement))
 
 

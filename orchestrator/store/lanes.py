@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, bindparam, or_, select, update
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Lane
+from orchestrator.store.types import constant
 from shared.errors import IllegalTransition
 from shared.jobs import CampaignStatus
 
@@ -26,7 +27,7 @@ def unchosen(session: Session) -> list[Lane]:
     statement = (
         select(Lane)
         .join(Campaign, col(Campaign.id) == col(Lane.campaign_id))
-        .where(col(Lane.one_device), col(Lane.device).is_(None), col(Campaign.status) == CampaignStatus.RUNNING)
+        .where(col(Lane.one_device), col(Lane.device).is_(None), col(Campaign.status) == constant(CampaignStatus.RUNNING))
         .order_by(col(Lane.id))
     )
     return list(session.scalars(statement))

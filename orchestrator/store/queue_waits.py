@@ -15,6 +15,7 @@ from sqlalchemy import func, or_, select, update
 from sqlmodel import Session, col
 
 from orchestrator.store.tables import Campaign, Job, Lane
+from orchestrator.store.types import constant
 from shared.jobs import CampaignStatus, JobStatus
 
 STEPS = 20  # `served_at` is accurate to the queue timeout divided by this
@@ -54,7 +55,8 @@ def stand_still(session: Session, missed: timedelta, now: datetime) -> None:
     latest = select(col(Job.lane_id), func.max(col(Job.not_before))).where(*waits).group_by(col(Job.lane_id))
     went_back = {row[0]: row[1] for row in session.execute(latest)}
     began = {campaign_id: created_at for campaign_id, created_at, _ in _running(session)}
-    running = select(Lane).join(Campaign, col(Campaign.id) == col(Lane.campaign_id)).where(col(Campaign.status) == CampaignStatus.RUNNING)
+    of_campaign = col(Campaign.id) == col(Lane.campaign_id)
+    running = select(Lane).join(Campaign, of_campaign).where(col(Campaign.status) == constant(CampaignStatus.RUNNING))
     for lane in session.scalars(running.order_by(col(Lane.id))):
         since = [began.get(lane.campaign_id), lane.served_at, went_back.get(lane.id)]
         # A campaign that another process has committed between these statements has none of these times, and has not waited yet.
@@ -87,5 +89,5 @@ def late(session: Session, now: datetime, limit: int = 1_000) -> list[LateJob]:
 def _running(session: Session) -> list[tuple[str, datetime, timedelta]]:
     """Return the running campaigns as (id, creation time, queue timeout)."""
     columns = (col(Campaign.id), col(Campaign.created_at), col(Campaign.queue_deadline_at))
-    rows = session.execute(select(*columns).where(col(Campaign.status) == CampaignStatus.RUNNING))
+    rows = session.execute(select(*columns).where(col(Campaign.status) == constant(CampaignStatus.RUNNING)))
     return [(campaign_id, created_at, deadline_at - created_at) for campaign_id, created_at, deadline_at in rows]

@@ -64,7 +64,7 @@ CONSUMER: tuple[Step, ...] = (
     ("after", "orchestrator.operations.finish:write_campaign", ""),  # the files are written, but this is not recorded
 )
 API: tuple[Step, ...] = (
-    ("before", "orchestrator.operations.submit:insert_many", ""),  # this is within the transaction
+    ("before", "orchestrator.operations.submit:insert_copies", ""),  # this is within the transaction
     ("before", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"),  # the change is committed but not sent
     ("after", "orchestrator.dispatch.celery_queue:CeleryQueue.publish", "-job-1"),  # the message is sent but not answered
 )
