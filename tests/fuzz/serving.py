@@ -89,7 +89,9 @@ class Served:
             tables = [table for table in Campaign.metadata.sorted_tables if table.name != "events"]
             counts = {table.name: int(connection.scalar(select(func.count()).select_from(table)) or 0) for table in tables}
         with self.redis.pipeline(transaction=True) as pipeline:
-            workers: list[Any] = pipeline.hlen(keys.WORKERS).hlen(keys.DEPARTED).execute()
+            pipeline.hlen(keys.WORKERS)
+            pipeline.hlen(keys.DEPARTED)
+            workers: list[Any] = pipeline.execute()
         return counts | {"workers": sum(map(int, workers))}
 
     def stop(self) -> None:
