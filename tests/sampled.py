@@ -76,6 +76,8 @@ class FakeGpu:
     refuses: set[str] = field(default_factory=set)
     pids: list[int] = field(default_factory=list)
     error: int | None = None  # if set, every question gets this error
+    unopened: int | None = None  # if set, NVML gives no handle of this GPU, with this error
+    divided: bool | None = None  # whether it is divided into instances (MIG); None if it cannot be
 
 
 class NvmlDouble(types.ModuleType):
@@ -116,7 +118,15 @@ class NvmlDouble(types.ModuleType):
         return len(self.gpus)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGpu:  # noqa: N802 - the library's name
+        if (error := self.gpus[index].unopened) is not None:
+            raise self.NVMLError(error)
         return self.gpus[index]
+
+    def nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802 - the library's name
+        self._ask("mig", gpu)
+        if gpu.divided is None:
+            raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
+        return [int(gpu.divided), int(gpu.divided)]
 
     def _ask(self, name: str, gpu: FakeGpu) -> None:
         self.calls += 1
