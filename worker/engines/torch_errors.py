@@ -24,6 +24,7 @@ _SHAPES = re.compile(
     r"mat1 and mat2 shapes|size of tensor|shape '|channels, but got|must match|Sizes of tensors|Expected .*D .*input", re.IGNORECASE
 )
 _OPERATOR = re.compile(r"(?:Could not run|The operator) '?(?P<operator>aten::[\w.]+)'?")
+_META = re.compile(r"on device meta|meta tensor|to the meta device", re.IGNORECASE)
 # An operator that another library has registered, in the text of a node or of TorchScript's parser.
 _FOREIGN = re.compile(
     r"Node\(target='torch\.ops\.(?P<node>(?!aten\.|prims?\.|higher_order\.)\w+\.\w+)|builtin op: (?P<script>(?!aten::|prim::)\w+::\w+)"
@@ -75,6 +76,10 @@ def explain_call(error: Exception, name: str, version: str, device: str, dtype: 
         return ModelInvalid(
             f"{name} was exported for inputs with {words_of(found['condition'])}: give options.dims or options.shapes for which that "
             "holds, or export it with dynamic dimensions (dynamic_shapes)"
+        )
+    if _META.search(text):
+        return ModelInvalid(
+            f"{name} has weights on the device `meta`, which have no values: load the weights before the export. {_said(text)}"
         )
     if is_out_of_memory(error):
         return _no_room(name, device, text)

@@ -26,6 +26,12 @@ from worker.engines.torch_errors import WORDS, explain_call, explain_compile, ex
             EngineUnavailable,
             "aten::_linalg_svd.U",
         ),
+        (
+            "Tensor on device meta is not on the expected device cpu!",
+            None,
+            ModelInvalid,
+            "weights on the device `meta`, which have no values",
+        ),
         ("something new", None, ModelInvalid, "torch 2.13.0 cannot run net.pt2: something new"),
         ("", None, ModelInvalid, "torch 2.13.0 cannot run net.pt2: RuntimeError"),
     ],
