@@ -105,6 +105,7 @@ class NvmlDouble(types.ModuleType):
         self.__spec__ = ModuleSpec("pynvml", None)
         self.gpus, self.calls, self.open = list(gpus), 0, 0
         self.driver = True
+        self.fails_from: tuple[int, int] | None = None  # the question from which on the first GPU gets an error, and the error
 
     def nvmlInit(self) -> None:  # noqa: N802 - the library's name
         if not self.driver:
@@ -132,12 +133,15 @@ class NvmlDouble(types.ModuleType):
         self.calls += 1
         if not self.open:
             raise self.NVMLError(self.NVML_ERROR_UNINITIALIZED)
+        if self.fails_from is not None and gpu is self.gpus[0] and self.calls >= self.fails_from[0]:
+            raise self.NVMLError(self.fails_from[1])
         if gpu.error is not None:
             raise self.NVMLError(gpu.error)
         if name in gpu.refuses:
             raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
 
     def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802 - the library's name
+        self._ask("uuid", gpu)
         return gpu.uuid
 
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> Any:  # noqa: N802 - the library's name

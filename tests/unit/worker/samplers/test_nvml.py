@@ -124,6 +124,31 @@ def test_a_gpu_that_was_lost_before_leaves_the_others(gpus: Open) -> None:
         gpus(FakeGpu(UUIDS[0], unopened=NvmlDouble.NVML_ERROR_GPU_IS_LOST))
 
 
+@pytest.mark.parametrize(
+    "error", [NvmlDouble.NVML_ERROR_GPU_IS_LOST, NvmlDouble.NVML_ERROR_UNKNOWN, NvmlDouble.NVML_ERROR_DRIVER_NOT_LOADED]
+)
+def test_a_gpu_that_is_lost_at_any_question_is_null_with_a_reason_and_the_other_gpu_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """The first GPU falls off the bus while the sampler opens, or within a reading, or between two of them."""
+    for question in range(1, 45):
+        double = NvmlDouble(FakeGpu(UUIDS[0]), FakeGpu(UUIDS[1]))
+        double.fails_from = question, error
+        monkeypatch.setitem(sys.modules, "pynvml", double)
+        sampler = make("nvml", Place(sampled.with_driver(tmp_path)))
+        columns = sampler.open()
+        for _ in range(3):
+            values = sampler.read()
+        for column, value in zip(columns, values, strict=True):
+            if column.name.startswith("gpu0"):
+                assert value is None, (question, column.name)
+                assert NvmlDouble.WORDS[error] in (sampler.missing().get(column.name) or column.missing), (question, column.name)
+            else:
+                assert value is not None, (question, column.name)
+        sampler.close()
+        assert double.open == 0
+
+
 @pytest.mark.parametrize("divided", [True, False, None])
 def test_the_energy_of_a_divided_gpu_is_not_taken_for_that_of_one_instance(gpus: Open, divided: bool | None) -> None:
     _, sampler, at = gpus(FakeGpu(UUIDS[0], divided=divided))
