@@ -42,12 +42,14 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a file.
 
     Raises:
-        InvalidInput: the file cannot be read, or is not a valid recipe.
+        InvalidInput: the file cannot be read, or is not a valid recipe; or an installed package brings a capability that cannot be used.
     """
     # Imported here, because only recipes need pydantic, which is slow to import.
+    from shared.capabilities import add_engines_of_packages
     from shared.recipes import load_recipe
     from shared.recipes.parse import MAX_RECIPE_BYTES
 
+    add_engines_of_packages()
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise InvalidInput(f"{path} is larger than {MAX_RECIPE_BYTES // 2**20} MB; is it a recipe?")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
+from worker.plug_ins import named
 
 if TYPE_CHECKING:
     from worker.drivers.base import Driver
@@ -162,6 +162,5 @@ def resolve(name: str) -> type[Driver]:
     """
     if reason := why_not(name):
         raise EngineUnavailable(reason)
-    module, _, attribute = DRIVERS[name].target.partition(":")
-    driver: type[Driver] = getattr(import_module(module), attribute)
+    driver: type[Driver] = named(DRIVERS[name].target)
     return driver

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from shared.clock import Clock, SystemClock
 from shared.columns import Column
+from shared.errors import EngineUnavailable
 from worker.samplers.base import Sampler, Values, Vanished
 from worker.samplers.looks import LATE, LooksFile
 from worker.samplers.registry import SAMPLERS, make
@@ -88,25 +89,45 @@ def sample(request: SampleRequest, clock: Clock, wait: Wait, announce: Callable[
     energy = any(column.role in ("energy", "power") and not column.missing for column in columns)
     announce(OPEN_WITH_ENERGY if energy else OPEN)
     _repeat(opened, file, clock, wait)
+    file.flush()  # first, so that a sampler that does not close takes no samples away
     for one in opened:
-        one.sampler.close()
-    file.flush()
+        _close(one)
     file.note(cpu_s=time.process_time() - begin_cpu, ended="")
 
 
 def _open(request: SampleRequest) -> tuple[list[_Opened], dict[str, str]]:
     """Open the samplers. Return those that have something to read, and why the others have not."""
-    opened, absent = [], {}
+    opened: list[_Opened] = []
+    absent: dict[str, str] = {}
     place = request.place()
     for name in request.samplers:
         try:
             sampler = make(name, place)
-            opened.append(_Opened(name, sampler, list(sampler.open())))
+            one = _Opened(name, sampler, list(sampler.open()))
+            if why := _unfit(one, opened):
+                absent[name] = f"it failed: {why}"
+                _close(one)
+            else:
+                opened.append(one)
         except Vanished as gone:
             absent[name] = str(gone)
+        except EngineUnavailable as error:  # it cannot be imported
+            absent[name] = error.detail
         except Exception as error:  # noqa: BLE001 - a defect in one sampler must not take the others away; the result says what it was
             absent[name] = f"it failed: {type(error).__name__}: {error}"
     return opened, absent
+
+
+def _unfit(one: _Opened, others: list[_Opened]) -> str:
+    """Return why the columns of a sampler cannot be written, or an empty text if they can."""
+    if odd := [column for column in one.columns if not isinstance(column, Column)]:
+        return f"`open` returned {odd[0]!r:.100}, which is no Column"
+    owners = {column.name: other.name for other in others for column in other.columns}
+    for column in one.columns:
+        if column.name in owners:
+            return f"its column {column.name} has the name of one of the sampler {owners[column.name]}; rename it"
+        owners[column.name] = one.name
+    return ""
 
 
 def _affordable(period_s: float, opened: list[_Opened]) -> float:
@@ -172,10 +193,21 @@ def _read(one: _Opened) -> Values:
         if len(values) == len(one.columns):
             return values
         why = f"its sampler failed: it read {len(values)} values for {len(one.columns)} columns"
+    _give_up(one, why)
+    return [None] * len(one.columns)
+
+
+def _give_up(one: _Opened, why: str) -> None:
     one.gone = True
     one.columns = [column if column.missing else replace(column, missing=why) for column in one.columns]
-    one.sampler.close()
-    return [None] * len(one.columns)
+    _close(one)
+
+
+def _close(one: _Opened) -> None:
+    try:
+        one.sampler.close()
+    except Exception as error:  # noqa: BLE001 - its samples are taken, and those of the others are not to be lost
+        sys.stderr.write(f"the sampler {one.name} did not close: {type(error).__name__}: {error}\n")
 
 
 def _missing(opened: list[_Opened]) -> dict[str, str]:
@@ -183,7 +215,10 @@ def _missing(opened: list[_Opened]) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in opened:
         if not one.gone:
-            found |= one.sampler.missing()
+            try:
+                found |= one.sampler.missing()
+            except Exception as error:  # noqa: BLE001 - as in `_read`
+                _give_up(one, f"its sampler failed: {type(error).__name__}: {error}")
         found |= {column.name: column.missing for column in one.columns if column.missing}
     return found
 

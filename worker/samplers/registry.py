@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from shared.columns import Feeds
+from worker.plug_ins import named
 from worker.samplers.base import Lack, Place, Vanished
 
 if TYPE_CHECKING:
@@ -68,8 +68,11 @@ def lack_of(name: str, place: Place) -> Lack | None:
     entry = SAMPLERS[name]
     if (missing := _library_missing(entry)) is not None:
         return missing
-    lack: Callable[[Place], Lack | None] = import_module(entry.target.partition(":")[0]).lack
-    return lack(place)
+    try:
+        lack: Callable[[Place], Lack | None] = named(f"{entry.target.partition(':')[0]}:lack")
+        return lack(place)
+    except Exception as error:  # noqa: BLE001 - a defect in one sampler must not take the others away
+        return Lack(f"the sampler {name} failed: {type(error).__name__}: {error}")
 
 
 def energy_sources(place: Place) -> dict[str, Lack | None]:
@@ -85,8 +88,7 @@ def make(name: str, place: Place) -> Sampler:
     """
     if (missing := _library_missing(SAMPLERS[name])) is not None:
         raise Vanished(str(missing))
-    module, _, what = SAMPLERS[name].target.partition(":")
-    sampler: Sampler = getattr(import_module(module), what)(place)
+    sampler: Sampler = named(SAMPLERS[name].target)(place)
     return sampler
 
 
