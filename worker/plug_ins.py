@@ -10,6 +10,7 @@ import logging
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
+from inspect import isfunction
 from threading import Thread
 from typing import Any
 
@@ -23,17 +24,34 @@ LONGEST_S = 200.0  # longer than `worker.hardware.short_process.TIMEOUT_S`, so t
 _silent: dict[tuple[str, str], str] = {}  # why nothing is said, by the function and the capability; nobody waits for it again
 
 
+class BrokenPlugIn(EngineUnavailable):
+    """Is raised when a plug-in cannot be imported, or does not implement its port."""
+
+
 def named(target: str) -> Any:
     """Import and return what a registry names as `module:name`.
 
     Raises:
-        EngineUnavailable: It cannot be imported.
+        BrokenPlugIn: It cannot be imported.
     """
     module, _, name = target.partition(":")
     try:
         return getattr(import_module(module), name)
     except (Exception, SystemExit) as error:  # a plug-in may be of another package, and its code may raise anything
-        raise EngineUnavailable(f"{target} cannot be imported: {type(error).__name__}: {error}") from error
+        raise BrokenPlugIn(f"{target} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def implementing(port: type, target: str) -> Any:
+    """Import and return a class of a plug-in that has every method of its port, which is a `Protocol`.
+
+    Raises:
+        BrokenPlugIn: It cannot be imported, or it lacks a method.
+    """
+    found = named(target)
+    methods = [name for one in port.__mro__ for name, value in vars(one).items() if isfunction(value) and not name.startswith("_")]
+    if lacking := [name for name in methods if not callable(getattr(found, name, None))]:
+        raise BrokenPlugIn(f"{target} has no method {', '.join(lacking)}; see {port.__name__} in {port.__module__}")
+    return found
 
 
 def why_not(target: str, capability: str, hardware: object) -> str:
@@ -63,7 +81,7 @@ def why_not(target: str, capability: str, hardware: object) -> str:
             asking.join(LONGEST_S - PATIENCE_S)
     if failures:
         error = failures[0]
-        return error.detail if isinstance(error, EngineUnavailable) else f"{target} failed: {type(error).__name__}: {error}"
+        return error.detail if isinstance(error, BrokenPlugIn) else f"{target} failed: {type(error).__name__}: {error}"
     if not answers:
         _silent[target, capability] = f"{target} did not answer within {LONGEST_S:g} s"
         return _silent[target, capability]

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
-from worker.plug_ins import named
+from worker.drivers.base import Driver
+from worker.plug_ins import implementing
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver
     from worker.hardware import Hardware
 
 
@@ -162,5 +162,5 @@ def resolve(name: str) -> type[Driver]:
     """
     if reason := why_not(name):
         raise EngineUnavailable(reason)
-    driver: type[Driver] = named(DRIVERS[name].target)
+    driver: type[Driver] = implementing(Driver, DRIVERS[name].target)
     return driver

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable
 from worker import plug_ins
-from worker.engines.base import Options
+from worker.engines.base import Engine, Options
 
 if TYPE_CHECKING:
-    from worker.engines.base import Engine
     from worker.hardware import Hardware
 
     Trial = Callable[[str, Path], Path | None]
@@ -158,7 +157,7 @@ def resolve(capability: str) -> type[Engine]:
     for library in entry.needs:
         if find_spec(library) is None:
             raise EngineUnavailable(_missing(capability, library))
-    engine: type[Engine] = plug_ins.named(entry.target)
+    engine: type[Engine] = plug_ins.implementing(Engine, entry.target)
     return engine
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import EngineUnavailable
 from worker import plug_ins
 from worker.engines.registry import ENGINES
-from worker.generators.base import OPTIONS
+from worker.generators.base import OPTIONS, Generator
 
 if TYPE_CHECKING:
-    from worker.generators.base import Generator
     from worker.hardware import Hardware
 
 OF_ALL = frozenset({"batch_size", "seed"})  # these options describe the prompts, whatever the generator
@@ -140,7 +139,7 @@ def resolve(capability: str) -> type[Generator]:
     entry = entry_of(capability)
     if missing := _missing(capability):
         raise EngineUnavailable(missing)
-    generator: type[Generator] = plug_ins.named(entry.target)
+    generator: type[Generator] = plug_ins.implementing(Generator, entry.target)
     return generator
 
 

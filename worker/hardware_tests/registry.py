@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
 from worker import plug_ins
+from worker.hardware_tests.base import HardwareTest
 
 if TYPE_CHECKING:
     from worker.hardware import Hardware
-    from worker.hardware_tests.base import HardwareTest
 
 
 @dataclass(frozen=True)
@@ -94,5 +94,5 @@ def _why_not(entry: TestEntry, capability: str, hardware: Hardware) -> str:
 
 def resolve(entry: TestEntry) -> type[HardwareTest]:
     """Import and return the class of a test."""
-    test: type[HardwareTest] = plug_ins.named(entry.target)
+    test: type[HardwareTest] = plug_ins.implementing(HardwareTest, entry.target)
     return test

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from shared.clock import Clock, SystemClock
 from shared.columns import Column
-from shared.errors import EngineUnavailable
+from worker.plug_ins import BrokenPlugIn
 from worker.samplers.base import Sampler, Values, Vanished
 from worker.samplers.looks import LATE, LooksFile
 from worker.samplers.registry import SAMPLERS, make
@@ -111,7 +111,7 @@ def _open(request: SampleRequest) -> tuple[list[_Opened], dict[str, str]]:
                 opened.append(one)
         except Vanished as gone:
             absent[name] = str(gone)
-        except EngineUnavailable as error:  # it cannot be imported
+        except BrokenPlugIn as error:  # it cannot be imported
             absent[name] = error.detail
         except Exception as error:  # noqa: BLE001 - a defect in one sampler must not take the others away; the result says what it was
             absent[name] = f"it failed: {type(error).__name__}: {error}"

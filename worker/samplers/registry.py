@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from shared.columns import Feeds
-from worker.plug_ins import named
-from worker.samplers.base import Lack, Place, Vanished
-
-if TYPE_CHECKING:
-    from worker.samplers.base import Sampler
+from worker.plug_ins import implementing, named
+from worker.samplers.base import Lack, Place, Sampler, Vanished
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def make(name: str, place: Place) -> Sampler:
     """
     if (missing := _library_missing(SAMPLERS[name])) is not None:
         raise Vanished(str(missing))
-    sampler: Sampler = named(SAMPLERS[name].target)(place)
+    sampler: Sampler = implementing(Sampler, SAMPLERS[name].target)(place)
     return sampler
 
 

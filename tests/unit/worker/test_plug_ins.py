@@ -9,16 +9,19 @@ from threading import Event
 
 import pytest
 
-from shared.errors import EngineUnavailable
 from worker import plug_ins
 from worker.agent.capabilities import offers
 from worker.engines.registry import ENGINES, EngineEntry
 from worker.hardware import detect
 from worker.hardware_tests import registry as hardware_tests
+from worker.plug_ins import BrokenPlugIn
+from worker.services.base import Service
 from worker.services.registry import SERVICES, startable
 
 SOURCE = """
 import sys
+
+from worker.services import fake
 
 def fails(capability, hardware):
     raise LookupError("no such chip")
@@ -33,7 +36,13 @@ def prints(capability, hardware):
 def nothing(capability, hardware):
     pass
 
-class Service:
+class Incomplete:
+    needs_other_user = False
+
+    def version(self):
+        return "1"
+
+class Service(fake.FakeService):
     def version(self):
         raise LookupError("no such program")
 """
@@ -106,13 +115,24 @@ def test_a_service_whose_version_fails_keeps_no_worker_from_starting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(SERVICES, "echo", "broken_plug_in:Service")
+    monkeypatch.setitem(SERVICES, "half", "broken_plug_in:Incomplete")
     startable.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert "redis" in startable()
     startable.cache_clear()
     assert "not offered for services of the type echo: LookupError: no such program" in caplog.text
+    assert "not offered for services of the type half: broken_plug_in:Incomplete has no method check" in caplog.text
+
+
+def test_a_class_that_lacks_a_method_of_its_port_is_said_before_it_is_used() -> None:
+    """An error in the middle of a measurement would be tried again on other devices, where it is the same."""
+    lacking = (
+        r"broken_plug_in:Incomplete has no method check, data_parent, prepare, command, container, address, health, metrics"
+    )
+    with pytest.raises(BrokenPlugIn, match=lacking):
+        plug_ins.implementing(Service, "broken_plug_in:Incomplete")
 
 
 def test_what_cannot_be_imported_is_said_with_its_name() -> None:
-    with pytest.raises(EngineUnavailable, match=r"broken_module:Engine cannot be imported: OSError: no such library"):
+    with pytest.raises(BrokenPlugIn, match=r"broken_module:Engine cannot be imported: OSError: no such library"):
         plug_ins.named("broken_module:Engine")
