@@ -126,9 +126,7 @@ def test_a_service_whose_version_fails_keeps_no_worker_from_starting(
 
 def test_a_class_that_lacks_a_method_of_its_port_is_said_before_it_is_used() -> None:
     """An error in the middle of a measurement would be tried again on other devices, where it is the same."""
-    lacking = (
-        r"broken_plug_in:Incomplete has no method check, data_parent, prepare, command, container, address, health, metrics"
-    )
+    lacking = r"broken_plug_in:Incomplete has no method check, data_parent, prepare, command, container, address, health, metrics"
     with pytest.raises(BrokenPlugIn, match=lacking):
         plug_ins.implementing(Service, "broken_plug_in:Incomplete")
 
