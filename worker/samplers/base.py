@@ -1,7 +1,8 @@
 """Defines the port of the samplers: what is watched beside a measurement.
 
 All samplers of an attempt run in one process of their own (`worker.samplers.loop`), which the guard owns. So they may import what they
-need, and they may block for some milliseconds. They must not take more than some hundred microseconds of CPU time for one reading.
+need, and they may block for some milliseconds: one that blocks longer makes all of them less frequent. They must not take more than some
+hundred microseconds of CPU time for one reading.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def sample(request: SampleRequest, clock: Clock, wait: Wait, announce: Callable[
     """Sample until `wait` returns true."""
     begin_cpu = time.process_time()
     opened, absent = _open(request)
-    period_s = _affordable(request.period_s, opened)
+    period_s = _affordable(request.period_s, opened, clock)
     for one in opened:
         one.every = _every(SAMPLERS[one.name].period_s, period_s)
     columns = [replace(column, period_s=one.every * period_s) if one.every > 1 else column for one in opened for column in one.columns]
@@ -130,17 +130,21 @@ def _unfit(one: _Opened, others: list[_Opened]) -> str:
     return ""
 
 
-def _affordable(period_s: float, opened: list[_Opened]) -> float:
-    """Return the shortest period at which sampling takes at most `MOST_OF_A_CORE`, so that a slow device is sampled less often."""
-    costs = []
+def _affordable(period_s: float, opened: list[_Opened], clock: Clock) -> float:
+    """Return the shortest period at which sampling takes at most `MOST_OF_A_CORE` and waits for its sources at most half of the time.
+
+    So a slow device is sampled less often, and samples come on time although one source is slow.
+    """
+    costs, waits = [], []
     for _ in range(TRIALS):
-        before = time.process_time()
+        before, begin = time.process_time(), clock.monotonic()
         for one in opened:
             if SAMPLERS[one.name].period_s <= period_s:
                 _read(one)
         costs.append(time.process_time() - before)
-    cost_s = min(costs)  # the first readings fill caches, and copy the memory that this process shares with the guard
-    return min(max(period_s, cost_s / MOST_OF_A_CORE), max(period_s, LONGEST_PERIOD_S))
+        waits.append(clock.monotonic() - begin)
+    cost_s, wait_s = min(costs), min(waits)  # the first readings fill caches, and copy the memory that this process shares with the guard
+    return min(max(period_s, cost_s / MOST_OF_A_CORE, 2 * wait_s), max(period_s, LONGEST_PERIOD_S))
 
 
 def _every(wanted_s: float, period_s: float) -> int:

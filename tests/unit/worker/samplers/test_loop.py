@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shared.clock import FakeClock
+from shared.clock import FakeClock, SystemClock
 from shared.columns import Column
 from shared.energy import Window, energy_of
 from worker.samplers import loop
@@ -211,6 +211,15 @@ def test_a_sampler_that_takes_much_time_is_asked_less_often(run: Run, monkeypatc
     monkeypatch.setattr(loop, "MOST_OF_A_CORE", 1e-9)
     looks, _ = run(Schedule(3))
     assert looks.period_s == loop.LONGEST_PERIOD_S
+
+
+def test_sampling_waits_for_a_slow_source_at_most_half_of_the_time(tmp_path: Path) -> None:
+    """Otherwise each sample of every source would come late, and count as a gap."""
+    (tmp_path / "fake-sampler.json").write_text(json.dumps({"columns": [POWER], "values": [[1.0]], "slow_s": 0.02}))
+    ends = iter([False, True])
+    request = SampleRequest(str(tmp_path / "looks"), ("fake",), 0.01, os.getpid(), root=str(tmp_path))
+    sample(request, SystemClock(), lambda _seconds: next(ends), lambda _said: None)
+    assert read_looks(tmp_path / "looks").period_s >= 0.04
 
 
 def test_what_reached_the_disk_is_read_after_the_process_died(tmp_path: Path) -> None:
