@@ -18,10 +18,10 @@ class SamplerEntry:
     The module has a function `lack`, which says without opening anything why there is nothing to read on this device, or None.
 
     Attributes:
-        period_s: about the time between two readings; 0 for every sample. At 10 Hz, 1 s means every eighth sample.
-        feeds: whose energy or power it may show; why it shows none is then the reason for an energy that is null.
-        by_default: whether it runs beside every measurement.
-        services: the types of service that it watches, if it runs only beside a load on one of them.
+        period_s: About the time between two readings; 0 for every sample. At 10 Hz, 1 s means every eighth sample.
+        feeds: Whose energy or power it may show; why it shows none is then the reason for an energy that is null.
+        by_default: Whether it runs beside every measurement.
+        services: The types of service that it watches, if it runs only beside a load on one of them.
     """
 
     target: str
