@@ -23,7 +23,7 @@ from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, names_schema, resolve
 from shared.clock import clock_warning
 from shared.errors import FieldError, InvalidInput
-from shared.labels import Labels
+from shared.labels import WorkerLabels
 from shared.strict import Strict
 from shared.tokens import Role
 from shared.workers import DeviceInfo, Registration, WorkerStatus
@@ -88,7 +88,7 @@ class StatusChange(Strict):
 class WorkerChange(Strict):
     """Says what is changed of a worker. What is left out stays."""
 
-    labels: Labels | None = Field(
+    labels: WorkerLabels | None = Field(
         default=None,
         description="all labels, in place of those before, also when the worker registers again; null gives it its own labels back",
     )

@@ -184,7 +184,7 @@ def _repeat(opened: list[_Opened], file: LooksFile, clock: Clock, wait: Wait) ->
 
 
 def _read(one: _Opened) -> Values:
-    """Return the values of a sampler. After it has vanished, they are None for good."""
+    """Return the values of a sampler. After it has vanished, they are None for good. A value that is not finite is None, too."""
     if one.gone:
         return [None] * len(one.columns)
     try:
@@ -195,7 +195,7 @@ def _read(one: _Opened) -> Values:
         why = f"its sampler failed: {type(error).__name__}: {error}"
     else:
         if len(values) == len(one.columns):
-            return values
+            return [value if value is not None and math.isfinite(value) else None for value in values]
         why = f"its sampler failed: it read {len(values)} values for {len(one.columns)} columns"
     _give_up(one, why)
     return [None] * len(one.columns)

@@ -8,6 +8,7 @@ secrets of other programs (CVE-2020-8694).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from shared.columns import Column
 from shared.energy import Unwrapped
 from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.column_names import unused
 from worker.samplers.kept_file import KeptFile, number_in, text_in
 
 FOLDER = "sys/class/powercap"
@@ -48,9 +50,9 @@ class Rapl:
         for zone in _zones(self._root):
             name = text_in(zone / "name")
             package = name if name.startswith("package") else f"{text_in(zone.parent / 'name')}_{name}"
-            column = f"rapl_{package.replace('-', '_')}_j"
+            column = unused(f"rapl_{package.replace('-', '_')}_j", {one.name for one in columns})
             file, why = _opened(zone)
-            self._counters.append((column, file, Unwrapped(number_in(zone / "max_energy_range_uj") or 2.0**32)))
+            self._counters.append((column, file, Unwrapped(max(number_in(zone / "max_energy_range_uj") or 0.0, 0.0))))
             columns.append(
                 Column(name=column, unit="J", source="rapl", device=name, role="energy", feeds="cpu", step_s=STEP_S, missing=why)
             )
@@ -83,10 +85,13 @@ class Rapl:
 
 
 def _zones(root: Path) -> list[Path]:
-    """Return the packages and what lies beside them. AMD's counters have Intel's names. `intel-rapl-mmio` shows the same packages again."""
+    """Return the packages and what lies beside them, each once, however many links lead to it.
+
+    AMD's counters have Intel's names. `intel-rapl-mmio` shows the same packages again.
+    """
     zones = [zone for zone in sorted((root / FOLDER).glob("intel-rapl:*")) if text_in(zone / "name").startswith("package")]
     parts = [part for zone in zones for part in sorted(zone.glob("intel-rapl:*")) if text_in(part / "name") in BESIDE_THE_PACKAGE]
-    return sorted([*zones, *parts])
+    return list({os.path.realpath(zone): zone for zone in sorted([*zones, *parts], reverse=True)}.values())[::-1]
 
 
 def _opened(zone: Path) -> tuple[KeptFile | None, str]:
