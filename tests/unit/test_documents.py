@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,15 @@ def test_every_variable_is_read_by_something(page: Path) -> None:
     known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings) for name in settings.model_fields}
     known |= {variable for _, variable in variables()} | {variable for entry in DRIVERS.values() for _, variable in entry.secrets}
     assert set(VARIABLE.findall(page.read_text())) <= known
+
+
+def test_every_page_has_a_place_in_the_navigation_of_the_site() -> None:
+    """`make docs-site` refuses a page without one, but it needs Sphinx."""
+    entries = [entry for group in runpy.run_path(str(ROOT / "docs" / "conf.py"))["NAVIGATION"].values() for entry in group]
+    entries += ["docs/index", "docs/decisions/0*"]  # the first page, and what the list of decisions contains
+    names = [_id(page).removesuffix(".md") for page in PAGES]
+    assert [name for name in names if not any(fnmatch(name, entry) for entry in entries)] == []
+    assert [entry for entry in entries if not any(fnmatch(name, entry) for name in names)] == []
 
 
 def test_no_reverse_proxy_lets_a_client_say_where_it_is() -> None:

@@ -12,7 +12,7 @@ import pytest
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import STATUS, SUCCESS, WRONG
 from tests.load_servers import HttpTruth, http_truth
-from tests.one_lane import sent
+from tests.one_lane import disconnected, sent
 from tests.s3_server import S3Server
 from tests.servers import free_port, server_folder
 from tests.tls import Authority
@@ -129,7 +129,7 @@ def test_a_server_without_tls_is_not_asked_for_it_in_vain(server: S3Server) -> N
     async def prepare() -> None:
         with pytest.raises(OSError, match="does not speak TLS, or its certificate is not trusted on this device"):
             await driver(server.url, use_https=True).prepare()
-        await asyncio.sleep(0.01)  # asyncio closes the connection
+        await disconnected(server.port)
 
     asyncio.run(prepare())
 
@@ -147,7 +147,7 @@ def test_tls_is_spoken_with_a_server_that_the_device_trusts(tmp_path: Path, monk
         await made.prepare()
         assert [report.failure for report in await sent(made, 10)] == [SUCCESS] * 10
         await made.clean()
-        await asyncio.sleep(0.01)  # asyncio closes the connections
+        await disconnected(server.port)
 
     try:
         asyncio.run(load())
