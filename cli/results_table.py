@@ -16,6 +16,7 @@ from shared.device_labels import device_labels
 from shared.percentiles import PERCENTILE_FLOORS
 
 MAX_SWEPT = 3  # a table has columns for at most so many swept values
+MAX_NAMED = 4  # a note names at most so many jobs
 SHORT_HASH = 8  # a table shows so many characters of a hash
 Rows = Sequence[Mapping[str, Any]]
 
@@ -47,6 +48,7 @@ def results_table(rows: Rows) -> tuple[Table, list[str]]:
     for column in (*identity, *figures):
         made.add_column(column.heading, justify="right" if column.is_figure else "left", no_wrap=column.is_figure)
     notes: list[str] = []
+    few: dict[str, list[str]] = defaultdict(list)  # which percentile is missing and why, and the names of the jobs that lack it
     for index, (row, model) in enumerate(zip(rows, models, strict=True)):
         named = [column.cells[index] for column in identity]
         name = ", ".join([str(model), *(f"{key}={values[index]}" for key, values in columns.items() if values[index] != MISSING)])
@@ -56,11 +58,21 @@ def results_table(rows: Rows) -> tuple[Table, list[str]]:
                 notes.append(f"{name}: {_text(row, 'Error')}")
             continue
         made.add_row(*named, *(column.cells[index] for column in figures))
-        notes += _few_inferences(row) if kind in FEW_SAMPLES else []
+        for missing in _few_inferences(row) if kind in FEW_SAMPLES else ():
+            few[missing].append(name)
         notes += [f"{name}: {_text(row, key)}" for key in ("Warnings", "StoppedBecause") if _text(row, key)]
         if swept is not None and (assumed := _assumed(row, swept)):
             notes.append(f"{model}: {assumed}")
-    return made, [*dict.fromkeys(notes), *_prices(rows)]
+    measured = sum(row.get("Status") == "Complete" for row in rows)
+    lacks = [missing if len(names) == measured else f"{_some(names)}: {missing}" for missing, names in few.items()]
+    return made, [*dict.fromkeys(notes), *lacks, *_prices(rows)]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the names of jobs, the first ones if they are many."""
+    differing = list(dict.fromkeys(names))
+    shown = differing if len(differing) <= MAX_NAMED else [*differing[: MAX_NAMED - 1], f"{len(differing) - MAX_NAMED + 1} others"]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
 def _of_inferences(rows: Rows) -> list[_Column]:
