@@ -29,7 +29,11 @@ def test_each_row_has_the_columns_of_its_template_and_its_own_values_in_every_ba
     ]
     template_of = [1 + number % 2 if number < BATCH else 3 for number in range(rows)]
     numbers = [number + 2 for number in range(rows)]
-    own = {"id": [job_id(campaign, number) for number in numbers], "number": numbers, "position": [9 * number for number in numbers]}
+    own: dict[str, list[Any]] = {
+        "id": [job_id(campaign, number) for number in numbers],
+        "number": numbers,
+        "position": [9 * number for number in numbers],
+    }
 
     ctx.store.transact(lambda session: insert_copies(session, Job, templates, template_of, own))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.engines.base import Limits
 from worker.engines.onnx_graph.flow import Flow
-from worker.engines.onnx_graph.model import Node, Shape, TooLarge, open_model
+from worker.engines.onnx_graph.model import Node, Shape, TooLarge, open_model, read_inputs
 from worker.engines.onnx_graph.traces import Origin, Trace
 from worker.engines.onnx_graph.uses import Use
 from worker.engines.onnx_graph.wire import NotProtobuf
@@ -21,9 +21,8 @@ MOST_NAMED = 5  # at most so many nodes that could not be analysed are named one
 def input_shapes(path: Path, warn: Warn) -> dict[str, Shape | None]:
     """Return the shape of each input as the file states it, None for an unknown rank. Empty if the file cannot be read."""
     try:
-        with open_model(path) as model:
-            return {} if model is None else {value.name: value.shape for value in model.graph.inputs}
-    except (NotProtobuf, TooLarge):
+        return {value.name: value.shape for value in read_inputs(path)}
+    except NotProtobuf:
         return {}
     except Exception as error:  # noqa: BLE001 - the runtime has opened this file, so the job can go on without our reading of it
         warn(f"the shapes in the model's file could not be read ({_shown(error)})")

@@ -162,6 +162,16 @@ def open_model(path: Path) -> Iterator[Model | None]:
         yield model
 
 
+def read_inputs(path: Path) -> list[Value]:
+    """Return the inputs of the model of a file, without reading its nodes. The list is empty if the file is no ONNX protobuf."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            graphs = [part for number, _, part in fields(data, (0, len(data))) if number == 7]
+        except NotProtobuf:
+            return []
+        return [_read_value(data, part) for number, _, part in fields(data, graphs[-1]) if number == 11] if graphs else []
+
+
 def read_graph(data: Data, span: Span) -> Graph:
     graph = Graph(data)
     for number, _, part in fields(data, span):

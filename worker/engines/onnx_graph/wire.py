@@ -9,6 +9,7 @@ Data = bytes | mmap
 Span = tuple[int, int]  # begin and end of a length-delimited field
 
 _VARINT, _EIGHT_BYTES, _SPAN, _FOUR_BYTES = 0, 1, 2, 5
+ONE_BYTE = 0x80  # a smaller number is its only byte
 
 
 class NotProtobuf(Exception):
@@ -23,17 +24,24 @@ def fields(data: Data, span: Span) -> Iterator[tuple[int, int, Span]]:
     """
     place, end = span
     while place < end:
-        tag, place = varint(data, place, end)
+        tag = data[place]  # most numbers have one byte, and calling `varint` for these would take half of the time
+        place += 1
+        if tag >= ONE_BYTE:
+            tag, place = varint(data, place - 1, end)
         wire = tag & 7
-        if wire == _VARINT:
+        if wire == _SPAN:
+            if place < end and data[place] < ONE_BYTE:
+                length = data[place]
+                place += 1
+            else:
+                length, place = varint(data, place, end)
+            begin, place = place, place + length
+            if place > end:
+                raise NotProtobuf
+            yield tag >> 3, 0, (begin, place)
+        elif wire == _VARINT:
             value, place = varint(data, place, end)
             yield tag >> 3, value, (0, 0)
-        elif wire == _SPAN:
-            length, place = varint(data, place, end)
-            if place + length > end:
-                raise NotProtobuf
-            yield tag >> 3, 0, (place, place + length)
-            place += length
         elif wire in (_EIGHT_BYTES, _FOUR_BYTES):
             size = 8 if wire == _EIGHT_BYTES else 4
             yield tag >> 3, 0, (place, place + size)
@@ -51,7 +59,7 @@ def varint(data: Data, place: int, end: int) -> tuple[int, int]:
         byte = data[place]
         place += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < ONE_BYTE:
             return value, place
         shift += 7
     raise NotProtobuf
@@ -73,4 +81,4 @@ def packed(data: Data, span: Span) -> list[int]:
 
 
 def text(data: Data, span: Span) -> str:
-    return bytes(data[span[0] : span[1]]).decode("utf-8", errors="replace")
+    return data[span[0] : span[1]].decode("utf-8", errors="replace")
