@@ -28,8 +28,8 @@ from orchestrator.operations.scoring import score_again, scores_are_due
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.reports.parameters import job_parameters, parts_of
-from orchestrator.store import campaigns, jobs
-from orchestrator.store.jobs import JobHead
+from orchestrator.store import campaigns, job_lists
+from orchestrator.store.job_lists import JobHead
 from orchestrator.store.tables import Campaign
 from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
@@ -216,7 +216,7 @@ def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> di
         content: dict[str, Any] = _brief(found) | {"notes": found.notes}
         if first is not None:
             varied = ctx.varied.of(session, [campaign_id])[campaign_id]
-            heads = jobs.heads(session, campaign_id, limit=first + 1, parts=parts_of(varied))
+            heads = job_lists.heads(session, campaign_id, limit=first + 1, parts=parts_of(varied))
             waiting = waits(ctx, session, heads[:first])
             content["jobs"] = [_job_brief(head, reason, varied) for head, reason in zip(heads[:first], waiting, strict=True)]
             content["jobs_cursor"] = heads[first - 1].job_id if len(heads) > first else None

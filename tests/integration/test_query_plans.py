@@ -18,7 +18,7 @@ from sqlmodel import Session
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.submit import Submitted
-from orchestrator.store import jobs
+from orchestrator.store import in_flight, turns
 from tests.integration.conftest import NOON
 from tests.servers import PostgresServer
 
@@ -26,12 +26,12 @@ _numbers = itertools.count(1)
 
 LATER = NOON + timedelta(hours=1)
 STATEMENTS: dict[str, tuple[Callable[[Session], Any], str]] = {
-    "is_a_lane_open": (lambda session: jobs.is_a_lane_open(session, LATER), "ix_jobs_frontier"),
-    "open_lanes": (lambda session: jobs.open_lanes(session, LATER, 10), "ix_jobs_frontier"),
-    "waiting": (jobs.waiting, "ix_jobs_dispatched"),
-    "dispatched_queues": (jobs.dispatched_queues, "ix_jobs_dispatched"),
-    "working_on": (jobs.working_on, "ix_jobs_running"),
-    "running": (jobs.running, "ix_jobs_running"),
+    "is_a_lane_open": (lambda session: turns.is_a_lane_open(session, LATER), "ix_jobs_frontier"),
+    "open_lanes": (lambda session: turns.open_lanes(session, LATER, 10), "ix_jobs_frontier"),
+    "waiting": (turns.waiting, "ix_jobs_dispatched"),
+    "dispatched_queues": (in_flight.dispatched_queues, "ix_jobs_dispatched"),
+    "working_on": (turns.working_on, "ix_jobs_running"),
+    "running": (in_flight.running, "ix_jobs_running"),
 }
 
 

@@ -29,7 +29,7 @@ from orchestrator.operations.removal import remove_campaign, remove_model
 from orchestrator.operations.reset import reset
 from orchestrator.operations.tokens import create_token
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.store import campaigns, jobs
+from orchestrator.store import campaigns, turns
 from orchestrator.store.tables import Job, Lane, ModelFile
 from shared.clock import FakeClock
 from shared.errors import Forbidden
@@ -53,7 +53,7 @@ def test_a_priority_that_changes_between_two_pages_of_a_turn_sends_each_job_once
     submit(jobs=1)
     for name in ("a", "b"):
         register(name)
-    pages, real = [0], jobs.open_lanes
+    pages, real = [0], turns.open_lanes
     sent: list[Any] = []
 
     def paged(session: Session, now: Any, limit: int, last: Lane | None = None) -> Any:
@@ -66,7 +66,7 @@ def test_a_priority_that_changes_between_two_pages_of_a_turn_sends_each_job_once
         return real(session, now, limit, last)
 
     monkeypatch.setattr(turn, "LANES_AT_ONCE", 1)
-    monkeypatch.setattr(jobs, "open_lanes", paged)
+    monkeypatch.setattr(turns, "open_lanes", paged)
     monkeypatch.setattr(ctx.queue, "publish", sent.extend)
     top_up(ctx)
     names = [one.assignment.job_id for one in sent]
