@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from orchestrator.operations import record as recording
 from orchestrator.operations import removal, turn
 from orchestrator.operations.batch import record_batch
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.enrolment import remove, report_key_for
 from orchestrator.operations.finish import finish
+from orchestrator.operations.kept_files import keep_files
 from orchestrator.operations.leftovers import sweep_leftovers
 from orchestrator.operations.logs import CampaignLogs, Wanted
 from orchestrator.operations.models import path_of
@@ -92,13 +92,13 @@ def test_a_campaign_that_ends_during_a_reset_keeps_its_files(
         monkeypatch.setattr("orchestrator.operations.finish.write_campaign", written)
         finish(ctx, campaign)
     else:
-        keep = recording._keep_files
+        keep = keep_files
 
         def kept(*given: Any) -> Any:
             reset(ctx)
             return keep(*given)
 
-        monkeypatch.setattr(recording, "_keep_files", kept)
+        monkeypatch.setattr("orchestrator.operations.record.keep_files", kept)
         record(ctx, [result(job_id(campaign, 2))])
     assert before <= {path.name for path in files(ctx, campaign)}
 
