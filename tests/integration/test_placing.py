@@ -22,6 +22,7 @@ from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.registry import Registry
 from orchestrator.store import Store, jobs, turns
+from orchestrator.store.moves import lock_jobs
 from orchestrator.store.tables import Job
 from orchestrator.store.turns import Waiting
 from orchestrator.watch.memory import Memory
@@ -139,6 +140,22 @@ def test_a_process_that_was_cut_off_while_it_filled_the_queues_holds_up_nobody_f
         assert job(ctx, campaign).dispatched_at is None, "accepted all the same; the watch sends it"
         assert cut_off.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "30s", "and the server ends it by itself"
     assert top_up(ctx) == 1
+
+
+def test_a_turn_sends_no_job_that_is_just_being_cancelled_and_does_not_wait_for_it(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    campaign = submit(jobs=3).campaign
+    register()
+    if ctx.store.is_sqlite:  # it has one writer at a time, so a cancellation has ended before a turn begins
+        assert top_up(ctx) == 3
+        return
+    with ThreadPoolExecutor(1) as pool, Session(ctx.store.engine) as cancelling:
+        assert lock_jobs(cancelling, [f"{campaign.id}-job-1"])
+        assert pool.submit(top_up, ctx).result(timeout=10) == 2
+        cancelling.rollback()
+    assert job(ctx, campaign).dispatched_at is None
+    assert top_up(ctx) == 1, "it was not cancelled after all"
 
 
 class CountingRegistry(Registry):
