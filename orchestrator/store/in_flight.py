@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from orchestrator.domain.stored import timeout_of
-from orchestrator.store.jobs import DISPATCHED, RUNNING
+from orchestrator.store.jobs import ALL_DISPATCHED, DISPATCHED, RUNNING
 from orchestrator.store.tables import Job
 from orchestrator.store.types import where_json
 
@@ -64,4 +64,4 @@ def dispatched_before(session: Session, queues: Sequence[str], before: datetime)
 
 
 def dispatched_queues(session: Session) -> list[str]:
-    return [str(queue) for queue in session.scalars(select(col(Job.queue)).where(*DISPATCHED).distinct())]
+    return [str(queue) for queue in session.scalars(select(col(Job.queue)).where(*ALL_DISPATCHED).distinct())]

@@ -9,7 +9,7 @@ from sqlmodel import Session, col
 
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Event, Job, Lane
-from orchestrator.store.types import constant
+from orchestrator.store.types import constant, likely
 from shared.errors import NotFound
 from shared.jobs import JobStatus
 
@@ -17,6 +17,7 @@ PENDING = col(Job.status) == constant(JobStatus.PENDING)
 RUNNING = col(Job.status) == constant(JobStatus.RUNNING)
 UNDISPATCHED = (PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (PENDING, col(Job.dispatched_at).is_not(None))
+ALL_DISPATCHED = (likely(PENDING), col(Job.dispatched_at).is_not(None))  # where nothing else is asked for
 
 
 def get(session: Session, job_id: str) -> Job:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, tuple_, update
 from sqlmodel import Session, col
 
-from orchestrator.store.jobs import DISPATCHED, RUNNING, UNDISPATCHED
+from orchestrator.store.jobs import ALL_DISPATCHED, RUNNING, UNDISPATCHED
 from orchestrator.store.tables import Campaign, Job, Lane
 from orchestrator.store.types import constant
 from shared.jobs import CampaignStatus
@@ -56,7 +56,7 @@ def waiting(session: Session) -> list[Waiting]:
     """Return how many jobs are in the queues according to the table. The windows limit this number, however large the campaigns are."""
     group = (col(Job.queue), col(Job.campaign_id), col(Job.priority))
     messages = func.count(func.distinct(func.coalesce(col(Job.block), col(Job.id))))
-    statement = select(*group, func.count(), messages).where(*DISPATCHED).group_by(*group)
+    statement = select(*group, func.count(), messages).where(*ALL_DISPATCHED).group_by(*group)
     return [Waiting(str(queue), *counts) for queue, *counts in session.execute(statement)]
 
 
