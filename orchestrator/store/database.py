@@ -109,7 +109,8 @@ class Store:
     def write_trouble(self) -> str | None:
         """Return why the database takes no writes, or None if it takes them. It waits for no lock and leaves nothing in the database.
 
-        On PostgreSQL it is not known how full the server's disk is: that shows at the next write.
+        The text names no file, because `GET /api/health` shows it to everybody. On PostgreSQL it is not known how full the server's disk
+        is: that shows at the next write.
 
         Raises:
             Unavailable: the database does not answer.
@@ -128,14 +129,14 @@ class Store:
                 cursor.execute(f"PRAGMA user_version={number}")  # BEGIN IMMEDIATE alone succeeds on a read-only file
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # if it is busy, another process writes
-                    return f"{error}: make {self.url.database} writable for the orchestrator"
+                    return f"{error}: make the file in FLEETMARK_DATABASE_URL writable for the orchestrator"
             finally:
                 if driver.in_transaction:
                     cursor.execute("ROLLBACK")
                 cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
                 cursor.close()
         if not os.access(file, os.W_OK):
-            return f"{file} cannot be written: mount its file system for writing, and make it writable for the orchestrator"
+            return "its file cannot be written: mount its file system for writing, and make the file writable for the orchestrator"
         free = shutil.disk_usage(file).free
         return f"its disk is full ({free} bytes are free): free some space there" if free < SQLITE_MIN_FREE_BYTES else None
 

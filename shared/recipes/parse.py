@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from yaml.scanner import ScannerError
 
+from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.jobs import DEFAULT_REPEATS
 from shared.json_text import RepeatedKey, read_json_text
@@ -121,7 +122,7 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     if item["type"] == "extra_forbidden":
         message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields))
     elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):
-        message = f"must be a list: write [{without_logins(str(item['input'])):.{LONGEST_ADVICE}}]"
+        message = _as_a_list(location, str(item["input"]))
     elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and item["input"].get("type") is not None:
         message = _no_such_type(location[-1], item["input"]["type"])
         location = [*location, "type"]
@@ -134,6 +135,17 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=_with_line(message, location, places))
+
+
+def _as_a_list(location: Sequence[str | int], value: str) -> str:
+    """Return how a single value is written as a list. A list with a compute unit that is not known would be refused next."""
+    if location == ["on"]:
+        try:
+            for unit in value.split(","):
+                resolve(unit.strip())
+        except InvalidInput as error:
+            return f"must be a list, such as [cpu.onnx]; {without_logins(error.detail)}"
+    return f"must be a list: write [{without_logins(value):.{LONGEST_ADVICE}}]"
 
 
 def _too_short(least: int, value: Any) -> str:
