@@ -16,6 +16,7 @@ from shared.device_labels import device_labels
 from shared.percentiles import PERCENTILE_FLOORS
 
 MAX_SWEPT = 3  # a table has columns for at most so many swept values
+MAX_NAMED = 3  # a note names at most so many devices
 SHORT_HASH = 8  # a table shows so many characters of a hash
 Rows = Sequence[Mapping[str, Any]]
 
@@ -224,10 +225,17 @@ def _prices(rows: Rows) -> list[str]:
     """Return the note that says what the cost is, and where its prices come from."""
     if not any(row.get("CostPer1000Samples") not in (None, "") for row in rows):
         return []
-    said = dict.fromkeys(
-        f"{_number(row.get('PricePerHour'), 'g')} an hour by {_text(row, 'PriceSource')}" for row in rows if row.get("PriceSource")
-    )
+    devices: dict[str, dict[str, None]] = defaultdict(dict)
+    for row, device in zip(rows, _devices(rows), strict=True):
+        if row.get("PriceSource"):
+            devices[f"{_number(row.get('PricePerHour'), 'g')} an hour by {_text(row, 'PriceSource')}"][device.plain] = None
+    said = [f"{price} of {_some(list(names))}" for price, names in devices.items()] if len(devices) > 1 else list(devices)
     return [f"Cost/1000 is the device's price for 1 000 samples: {', '.join(said)}"]
+
+
+def _some(names: list[str]) -> str:
+    """Return the first few of some names, and how many more there are."""
+    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
 def _models(rows: Rows, *, in_names: bool) -> list[Text]:
