@@ -3,8 +3,9 @@
     python -m benchmarks.job_overhead
 
 A campaign has 20 jobs (light SqueezeNet, 100 inferences) on one worker, with 1 or 5 repeats per job. The overhead per job is
-(wall time - all timed loads - all warm-ups - all timed inferences) / jobs. Its limits are 0.25 s and 0.5 s. It includes the fork of each
-process, the noise probe, heartbeats, the queues in both directions, the database and the files.
+(wall time - all timed loads - all warm-ups - all timed inferences) / jobs. Its limits are 0.05 s and 0.1 s. It includes the fork of each
+process, the noise probe, heartbeats, the queues in both directions, the database and the files. The wall time is from the campaign's
+`created_at` to its `ended_at`: asking for its state often would itself keep a core busy that the measured process needs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +29,8 @@ from tests.servers import RedisServer, free_port, server_folder
 
 JOBS = 20
 INFERENCES = 100
-LIMITS_S = {1: 0.25, 5: 0.5}
+LIMITS_S = {1: 0.05, 5: 0.1}
+LOOK_S = 0.5
 
 
 def squeezenet() -> Path:
@@ -88,17 +91,16 @@ def wait_for_a_worker(client: httpx.Client, patience_s: float = 60.0) -> None:
 
 
 def run(client: httpx.Client, repeats: int) -> tuple[str, float]:
-    """Submit a campaign and wait for its end. Return its id and the seconds since the POST."""
+    """Submit a campaign, and wait for its end and its files. Return its id and the seconds from its acceptance to its end."""
     job = {"compute_unit": "cpu.onnx", "num_inference_runs": INFERENCES, "runs_per_job": repeats}
-    begin = time.perf_counter()
     campaign = client.post("/api/campaigns", json={"model_url": squeezenet().as_uri(), "jobs": [job] * JOBS}).json()["campaign_id"]
     while True:
         seen = client.get(f"/api/campaigns/{campaign}", params={"jobs": "false"}).json()
-        if seen["status"] != "running":
-            elapsed = time.perf_counter() - begin
+        if seen["reported_at"] is not None:
             assert seen["completed_jobs"] == JOBS, seen
-            return campaign, elapsed
-        time.sleep(0.02)
+            begin, end = (datetime.fromisoformat(seen[moment]) for moment in ("created_at", "ended_at"))
+            return campaign, (end - begin).total_seconds()
+        time.sleep(LOOK_S)
 
 
 def timed_s(samples: Path) -> float:

@@ -19,7 +19,7 @@ from worker.engines.inputs.types import COMPLEX, FLOATS, INTEGERS
 from worker.engines.onnx_errors import Called, explain
 from worker.engines.onnx_graph.limits import input_limits, input_shapes
 from worker.engines.onnx_providers import PROVIDER_OPTIONS, PROVIDERS, fell_back, judge, must_count, nodes_by_provider, wanted_providers
-from worker.engines.onnx_threads import threads_of
+from worker.engines.onnx_threads import listed, threads_of
 
 if TYPE_CHECKING:
     from worker.engines.base import Arrays
@@ -54,6 +54,8 @@ class OnnxEngine:
         self._nodes: dict[str, int] = {}
         self._bound: dict[str, list[int]] = {}
         self._warnings: list[str] = []
+        self._threads_before = listed()
+        self._appeared: int | None = None  # the threads of the session, if no others can have appeared with it
 
     def load(self, model: Path, options: Options, capability: str) -> None:
         self._path, self._capability, self._options = model, capability, options
@@ -87,9 +89,15 @@ class OnnxEngine:
 
     def signature(self) -> list[InputSpec]:
         if self._signature is None:
+            self._appeared = self._new_threads()
             shapes = input_shapes(self._path, self._warnings.append)
             self._signature = [_input_spec(argument, shapes) for argument in self._session.get_inputs()]
         return self._signature
+
+    def _new_threads(self) -> int | None:
+        now = listed()
+        is_plain = not must_count(self._session.get_providers())  # other providers may have threads of their own
+        return now - self._threads_before if is_plain and now is not None and self._threads_before is not None else None
 
     def limits(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Limits]:
         self._limits = input_limits(self._path, shapes, self._warnings.append)
@@ -108,6 +116,7 @@ class OnnxEngine:
 
     def facts(self) -> Facts:
         session, options = self._session, self._session.get_session_options()
+        arguments = self._arguments()
         meta = session.get_modelmeta()
         runtime: dict[str, Any] = {
             "runtime": "onnxruntime",
@@ -119,11 +128,11 @@ class OnnxEngine:
             "graph_level": _level_name(options.graph_optimization_level),
             "provider": self._provider[0],
             "provider_share": self._provider[1],
-            "threads": threads_of(session, options.intra_op_num_threads, options.inter_op_num_threads),
+            "threads": threads_of(session, options.intra_op_num_threads, options.inter_op_num_threads, self._appeared),
             "execution_mode": options.execution_mode.name,
             "binding": "host arrays, copied to the device and back within each inference",
             "producer": meta.producer_name,
-            "inputs": [_described(argument.name, argument.type, spec.shape) for argument, spec in self._arguments()],
+            "inputs": [_described(argument.name, argument.type, spec.shape) for argument, spec in arguments],
             "outputs": [_described(argument.name, argument.type, argument.shape) for argument in session.get_outputs()],
         }
         if self._warnings:

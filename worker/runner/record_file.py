@@ -2,6 +2,8 @@
 
 It is one line of JSON, then the values of each series as native 64-bit integers, in the order in which the line names the series. The
 same interpreter on the same machine writes and reads it, so the file does not state its byte order.
+
+A record counts only if its process has ended with the exit code 0: before that, it may be written in part.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class Unwritten(Exception):
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record completely or not at all: to a temporary file that is then renamed.
+    """Write a record. If that fails, nothing of it is left.
 
     Raises:
         Unwritten: The disk is full, or the folder does not exist.
@@ -33,21 +35,23 @@ def write_record(path: Path, record: Record) -> None:
         "error_kind": record.error_kind,
         "error": record.error,
     }
-    temporary = path.with_suffix(".tmp")
     try:
-        with temporary.open("wb") as file:
+        with path.open("wb") as file:
             file.write(json.dumps(head).encode() + b"\n")
             for one in record.series.values():
                 file.write(one.values.tobytes())
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise Unwritten(str(error)) from error
 
 
-def read_record(path: Path) -> Record | None:
-    """Return the record that a process wrote, or None when the process died before it wrote one."""
-    if not path.exists():
+def read_record(path: Path, exit_code: int | None) -> Record | None:
+    """Return the record that a process wrote. None if it wrote none, or died before all of it was written.
+
+    Args:
+        exit_code: That of the process; None if a signal ended it.
+    """
+    if exit_code != 0 or not path.exists():
         return None
     series: dict[str, Series] = {}
     with path.open("rb") as file:

@@ -218,8 +218,8 @@ class ProcessRun:
         event = self._await("exited", "lost", "not_started", within_s=END_EARLY_S)
         if event is None or event.event != "exited":
             return event is not None
-        record = read_record(Path(request.record_path))
-        if event.facts["code"] == 0 and record is not None and not record.error_kind:
+        record = read_record(Path(request.record_path), event.facts["code"])
+        if record is not None and not record.error_kind:
             self.partial = record
         self.cpu_s = event.facts["cpu_s"] or (record.facts.get("process_cpu_s", 0.0) if record else 0.0)
         return True
@@ -281,11 +281,11 @@ class ProcessRun:
     def _read(self, event: GuardEvent, record_path: Path) -> Ran:
         facts = event.facts
         output: str = facts["output"]
-        record = read_record(record_path)
+        record = read_record(record_path, facts["code"])
         self.cpu_s = facts["cpu_s"] or (record.facts.get("process_cpu_s", 0.0) if record else 0.0)
         if output:
             self._log.add("warning" if facts["code"] != 0 else "info", "application", output)
-        if facts["code"] != 0 or record is None:
+        if record is None:
             died = DeviceFailed if facts["code"] == NO_ROOM else RunnerDied
             raise died(with_output(how_it_died(facts, self._where, self._phase, self._software()), output))
         return Ran(record, self.cpu_s, facts["still_s"], facts["asleep_s"], facts["times"])

@@ -126,7 +126,7 @@ folder = Path({str(tmp_path)!r})
 spec = {{"kind": "inference", "inferences": 5, "options": {{}}}}
 inputs = {{"model": str(folder / "schedule.json")}}
 child.measure(RunRequest("inference", "fake", spec, str(folder / "one.record"), inputs, warmup_min_calls=1), lambda phase: None)
-print(len(read_record(folder / "one.record").series["inference"].values))
+print(len(read_record(folder / "one.record", 0).series["inference"].values))
 """
     done = like(system, code)
     assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr[-3000:]

@@ -45,7 +45,7 @@ class _Inner(dict[str, T]):
         return super().__contains__(name) or name in self._around
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        return super().get(name, self._around.get(name, default))
 
 
 @dataclass

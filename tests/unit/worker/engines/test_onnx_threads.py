@@ -20,11 +20,15 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 from worker.engines.base import Options
 from worker.engines.onnx import OnnxEngine
+from worker.engines.onnx_threads import threads_of
 engine = OnnxEngine()
 before = len(os.listdir("/proc/self/task"))
 engine.load(Path({model!r}), Options(**json.loads({options!r})), "cpu.onnx")
 after = len(os.listdir("/proc/self/task"))
-print(json.dumps([after - before, engine.facts().runtime["threads"], len(os.listdir("/proc/self/task")) - after]))
+own = engine.facts().runtime["threads"]
+session, asked = engine._session, engine._session.get_session_options()
+counted = threads_of(session, asked.intra_op_num_threads, asked.inter_op_num_threads, None)
+print(json.dumps([after - before, own, counted, len(os.listdir("/proc/self/task")) - after]))
 """
 
 
@@ -34,9 +38,10 @@ def test_the_threads_are_those_that_the_system_counts(options: dict[str, int], t
     model = onnx_models.linear(tmp_path / "l.onnx")
     code = _PROBE.format(root=str(ROOT), model=str(model), options=json.dumps(options))
     finished = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
-    appeared, threads, left = json.loads(finished.stdout)
+    appeared, threads, counted, left = json.loads(finished.stdout)
     inter = options.get("inter_threads", 1)
     assert threads == {"intra_op": appeared + 1 - (inter - 1), "inter_op": inter}
+    assert counted == threads, "a session that counts finds the same number"
     assert threads["intra_op"] >= 1
     assert left == 0, "the session that counts leaves threads behind"
     if "threads" in options:

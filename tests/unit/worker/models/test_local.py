@@ -78,6 +78,16 @@ def test_weights_that_are_missing_are_named_with_what_to_do(tmp_path: Path) -> N
     assert "`fleetmark run`" in said
 
 
+def test_the_files_that_a_model_names_are_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    model = onnx_models.external(tmp_path / "made", location="one.bin")
+    assert [path.name for path, _ in fetch(tmp_path, model.as_uri()).stamps[1:]] == ["one.bin"]
+    before = model.stat()
+    model.write_bytes(model.read_bytes().replace(b"one.bin", b"two.bin"))
+    (tmp_path / "made" / "one.bin").rename(tmp_path / "made" / "two.bin")
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))  # the size and the time of change are those from before
+    assert [path.name for path, _ in fetch(tmp_path, model.as_uri()).stamps[1:]] == ["two.bin"]
+
+
 def test_weights_behind_a_link_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     model = onnx_models.external(tmp_path / "made", location="w.bin")
     secret = tmp_path / "secret"

@@ -19,7 +19,7 @@ def run(model: Path, folder: Path, capability: str = "fake", **options: Any) -> 
     phases: list[str] = []
     path = folder / "1.record"
     measure(request(model, path, capability, inferences=3, warmups=1, **options), phases.append)
-    record = read_record(path)
+    record = read_record(path, 0)
     assert record is not None
     return record, phases
 

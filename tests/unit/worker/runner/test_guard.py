@@ -77,7 +77,7 @@ def test_a_kill_names_its_own_signal_and_touches_no_other_run(guard: tuple[Guard
     ended = exits(inbox, 2)
     assert (ended[1]["signal"], ended[1]["killed_by_us"]) == (9, True)
     assert (ended[2]["code"], ended[2]["signal"]) == (0, None)
-    record = read_record(tmp_path / "2.record")
+    record = read_record(tmp_path / "2.record", 0)
     assert record is not None
     assert len(record.series["inference"].values) == 2
 

@@ -18,7 +18,7 @@ from worker.interpreter import ROOT, runner_command
 from worker.measured.hot_loop import time_calls, time_calls_undisturbed
 from worker.runner.oom import oom_kills
 from worker.runner.plan import plan_for
-from worker.runner.record_file import read_record, write_record
+from worker.runner.record_file import Unwritten, read_record, write_record
 from worker.runner.tail import LIMIT, Tail
 
 MODULES = ",".join(plan_for("inference", "cpu.onnx").preload)
@@ -72,7 +72,7 @@ def test_where_nothing_counts_kills_nothing_is_said(tmp_path: Path) -> None:
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "1.record"
-    assert read_record(path) is None
+    assert read_record(path, 0) is None
     written = Record(
         phases={"load": Phase("load", 5, peak_mb=1.5), "inference": Phase("inference", 2**62, 7)},
         series={
@@ -83,8 +83,25 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
         facts={"runtime": {"name": "x\n"}},
     )
     write_record(path, written)
-    assert read_record(path) == written
+    assert read_record(path, 0) == written
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("exit_code", [1, None])
+def test_what_a_process_wrote_before_it_died_is_no_record(tmp_path: Path, exit_code: int | None) -> None:
+    path = tmp_path / "1.record"
+    write_record(path, Record(series={"inference": Series("inference", values=array("q", range(9)))}))
+    path.write_bytes(path.read_bytes()[:-20])
+    assert read_record(path, exit_code) is None
+
+
+def test_nothing_is_left_of_a_record_for_which_there_was_no_room(tmp_path: Path) -> None:
+    path = tmp_path / "1.record"
+    path.symlink_to("/dev/full")  # whatever is written there meets a full disk
+    with pytest.raises(Unwritten, match="No space left"):
+        write_record(path, Record(series={"inference": Series("inference", values=array("q", range(9)))}))
+    assert list(tmp_path.iterdir()) == []
+    assert Path("/dev/full").exists()
 
 
 def test_a_million_samples_cost_eight_bytes_each(tmp_path: Path) -> None:
@@ -93,7 +110,7 @@ def test_a_million_samples_cost_eight_bytes_each(tmp_path: Path) -> None:
     samples = Series("inference", values=array("q", range(2**40, 2**40 + 1_000_000)))
     write_record(path, Record(series={"inference": samples}))
     tracemalloc.start()
-    record = read_record(path)
+    record = read_record(path, 0)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert record is not None
