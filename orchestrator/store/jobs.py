@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 from orchestrator.domain.stored import shown_options, timeout_of
 from orchestrator.store.bulk import BATCH
 from orchestrator.store.tables import Campaign, Event, Job, Lane
-from orchestrator.store.types import constant, where_json
+from orchestrator.store.types import constant, likely, where_json
 from shared.errors import NotFound
 from shared.jobs import CampaignStatus, JobStatus
 
@@ -26,6 +26,7 @@ _PENDING = col(Job.status) == constant(JobStatus.PENDING)
 _RUNNING = col(Job.status) == constant(JobStatus.RUNNING)
 UNDISPATCHED = (_PENDING, col(Job.dispatched_at).is_(None))
 DISPATCHED = (_PENDING, col(Job.dispatched_at).is_not(None))
+_ALL_DISPATCHED = (likely(_PENDING), col(Job.dispatched_at).is_not(None))  # where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def waiting(session: Session) -> list[Waiting]:
     """Return how many jobs are in the queues according to the table. The windows limit this number, however large the campaigns are."""
     group = (col(Job.queue), col(Job.campaign_id), col(Job.priority))
     messages = func.count(func.distinct(func.coalesce(col(Job.block), col(Job.id))))
-    statement = select(*group, func.count(), messages).where(*DISPATCHED).group_by(*group)
+    statement = select(*group, func.count(), messages).where(*_ALL_DISPATCHED).group_by(*group)
     return [Waiting(str(queue), *counts) for queue, *counts in session.execute(statement)]
 
 
@@ -341,7 +342,7 @@ def some(session: Session, job_ids: Sequence[str]) -> list[Job]:
 
 
 def dispatched_queues(session: Session) -> list[str]:
-    return [str(queue) for queue in session.scalars(select(col(Job.queue)).where(*DISPATCHED).distinct())]
+    return [str(queue) for queue in session.scalars(select(col(Job.queue)).where(*_ALL_DISPATCHED).distinct())]
 
 
 def running(session: Session) -> list[RunningJob]:

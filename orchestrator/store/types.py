@@ -8,6 +8,10 @@ from typing import Any
 
 from sqlalchemy import JSON, BindParameter, ColumnElement, DateTime, Dialect, String, TypeDecorator, case, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NULLTYPE
 from sqlmodel import Session
 
 from orchestrator.domain.stored import NotJson
@@ -50,6 +54,23 @@ def constant(value: str) -> BindParameter[str]:
     plans a statement that is often repeated without looking at the values that are sent beside it.
     """
     return literal(str(value), String(), literal_execute=True)
+
+
+class likely(FunctionElement[bool]):  # noqa: N801 - named as SQLite's own function
+    """A condition that most rows fulfil. SQLite, which has no statistics, then prefers an index for the other conditions."""
+
+    inherit_cache = True
+    type = NULLTYPE  # type: ignore[assignment]  # SQLite would compare a Boolean, which it does not have, with 1
+
+
+@compiles(likely)
+def _as_it_is(element: likely, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(likely, "sqlite")
+def _likely_for_sqlite(element: likely, compiler: SQLCompiler, **options: Any) -> str:
+    return f"likely({compiler.process(element.clauses, **options)})"
 
 
 def where_json(session: Session, column: Any, part: ColumnElement[Any]) -> ColumnElement[Any]:
