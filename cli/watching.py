@@ -149,7 +149,8 @@ class _Bars:
                 self._progress.start_task(bar)  # changes nothing if it has started already
             style = STATE_STYLES.get(job.status, "none")
             words = f"[{style}]{escape(job.words)}[/]"
-            self._progress.update(bar, completed=job.progress, words=words, description=job.name)
+            told = job.stage or job.status != JobStatus.RUNNING  # between two reports of a running job, its bar stays where it is
+            self._progress.update(bar, completed=job.progress if told else None, words=words, description=job.name)
             if job.status in TERMINAL:
                 self._progress.stop_task(bar)
 
