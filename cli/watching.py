@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 POLL_S = 0.4
 BARS = 16  # a campaign with more jobs has one bar for all of them, and bars for the running jobs only
+LONG_WAIT = 12  # after so many looks (5 s), the whole reason of a wait is shown once if it does not fit into its column
 WIDE = 120  # a terminal with fewer columns has shorter bars, and no column for the time
 BAR, SHORT_BAR, PERCENT, ELAPSED, STAGE = 32, 8, 6, 7, 24  # the widths of columns; most stages are no longer than the last one
 PATIENCE_S = 120.0  # how long to wait for an orchestrator that restarts
@@ -125,6 +127,7 @@ class _Bars:
         self._free = err.width - sum(taken) - len(taken) - 1
         self._bars: dict[str, TaskID] = {}
         self._whole: TaskID | None = None
+        self._waits: Counter[str] = Counter()
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -140,6 +143,7 @@ class _Bars:
             for gone in [job_id for job_id in self._bars if job_id not in running]:
                 self._progress.remove_task(self._bars.pop(gone))
         self._fit([job.name for job in jobs] if campaign["total_jobs"] <= BARS else [campaign["name"], *(job.name for job in jobs)])
+        self._show_long_waits(jobs)
         for job in jobs:
             if job.job_id not in self._bars:
                 waits = job.status == JobStatus.PENDING
@@ -159,6 +163,13 @@ class _Bars:
         longest = max((cell_len(name) for name in names), default=0)
         self._name.max_width = max(1, min(longest, self._free - STAGE))
         self._words.max_width = max(1, self._free - self._name.max_width)
+
+    def _show_long_waits(self, jobs: list[JobView]) -> None:
+        """Print above the bars, once, what jobs have been waiting for, if their column is too narrow for it."""
+        for words in dict.fromkeys(job.words for job in jobs if job.status == JobStatus.PENDING):
+            self._waits[words] += 1
+            if self._waits[words] == LONG_WAIT and cell_len(words) > (self._words.max_width or 0):
+                say(words)
 
     def _show_whole(self, campaign: dict[str, Any]) -> None:
         counts = campaign["job_breakdown"]
