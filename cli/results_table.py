@@ -16,7 +16,7 @@ from shared.device_labels import device_labels
 from shared.percentiles import PERCENTILE_FLOORS
 
 MAX_SWEPT = 3  # a table has columns for at most so many swept values
-MAX_NAMED = 4  # a note names at most so many jobs
+MAX_NAMED = 4  # a note names at most so many jobs or devices
 SHORT_HASH = 8  # a table shows so many characters of a hash
 
 
@@ -59,7 +59,7 @@ def results_table(rows: Rows) -> tuple[Table, list[str]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """Return the names of jobs, the first ones if they are many."""
+    """Return names in one phrase, the first ones if they are many."""
     differing = list(dict.fromkeys(names))
     listed = differing if len(differing) <= MAX_NAMED else [*differing[: MAX_NAMED - 1], f"{len(differing) - MAX_NAMED + 1} others"]
     return " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
@@ -102,9 +102,11 @@ def _prices(rows: Rows) -> list[str]:
     """Return the note that says what the cost is, and where its prices come from."""
     if not any(row.get("CostPer1000Samples") not in (None, "") for row in rows):
         return []
-    said = dict.fromkeys(
-        f"{number(row.get('PricePerHour'), 'g')} an hour by {text(row, 'PriceSource')}" for row in rows if row.get("PriceSource")
-    )
+    devices: dict[str, dict[str, None]] = defaultdict(dict)
+    for row, device in zip(rows, _devices(rows), strict=True):
+        if row.get("PriceSource"):
+            devices[f"{number(row.get('PricePerHour'), 'g')} an hour by {text(row, 'PriceSource')}"][device.plain] = None
+    said = [f"{price} of {_some(list(names))}" for price, names in devices.items()] if len(devices) > 1 else list(devices)
     return [f"Cost/1000 is the device's price for 1 000 samples: {', '.join(said)}"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -188,6 +189,10 @@ def _is_transient(error: DBAPIError) -> bool:
     return "database is locked" in str(error.orig)
 
 
+# PostgreSQL says these to a connection that a wrong address makes. psycopg gives such an error no code.
+_REFUSED = re.compile(r'authentication failed|no pg_hba\.conf entry|(?:database|role) ".*" does not exist')
+
+
 @contextmanager
 def _as_unavailable() -> Iterator[None]:
     try:
@@ -203,7 +208,8 @@ def _as_unavailable() -> Iterator[None]:
             raise Unavailable(f"the database's disk is full ({_reason(error)}): free some space there, then try again") from error
         if getattr(error.orig, "sqlstate", None) == FORBIDDEN:
             raise Unavailable(f"the database refuses our user ({_reason(error)}): grant it every right on Fleetmark's tables") from error
-        raise Unavailable(f"the database does not answer: {_reason(error)}; try again in a moment") from error
+        todo = "correct FLEETMARK_DATABASE_URL" if _REFUSED.search(str(error.orig)) else "try again in a moment"
+        raise Unavailable(f"the database does not answer: {_reason(error)}; {todo}") from error
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -23,6 +23,7 @@ from shared.recipes.forms import FORMS
 from shared.recipes.hub_addresses import wrong_hub_addresses
 from shared.recipes.keys import is_by_name, section
 from shared.recipes.other_frameworks import other_form, why_refused
+from shared.recipes.other_tools import PLACES
 from shared.recipes.schema import Recipe
 from shared.recipes.service_words import in_our_words
 from shared.recipes.services import TAGGED, UNKNOWN_TYPE
@@ -120,7 +121,9 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     location, owner = _keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields))
+        message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields), PLACES)
+    elif item["type"] == "missing" and location == ["on"]:
+        message = "is missing; it says what a device must be able to do, such as [cpu.onnx]"
     elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):
         message = _as_a_list(location, str(item["input"]))
     elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and item["input"].get("type") is not None:

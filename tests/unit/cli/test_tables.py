@@ -200,6 +200,14 @@ def test_a_cost_has_a_column_and_the_source_of_its_price() -> None:
     assert "Cost/1000" not in _headings(results_table([COMPLETE])[0])
 
 
+def test_two_prices_name_their_devices() -> None:
+    priced = {"CostPer1000Samples": 0.00204, "PriceSource": "the label"}
+    dear = [COMPLETE | priced | {"PricePerHour": 0.4, "DeviceName": f"gpu-{number}", "WorkerId": f"worker-{number}"} for number in range(5)]
+    cheap = COMPLETE | priced | {"PricePerHour": 0.1, "DeviceName": "pi-5", "WorkerId": "worker-pi"}
+    _, notes = results_table([*dear, cheap])
+    assert notes[-1].endswith("0.4 an hour by the label of gpu-0, gpu-1, gpu-2 and 2 more, 0.1 an hour by the label of pi-5")
+
+
 def test_two_models_of_one_name_are_told_apart_by_their_hashes_and_one_needs_none() -> None:
     other = COMPLETE | {"FileName": "x.onnx", "ModelSha256": "cc" * 32}
     rows = [COMPLETE | {"ModelSha256": "aa" * 32}, COMPLETE | {"ModelSha256": "bb" * 32}, other]
