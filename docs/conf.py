@@ -30,11 +30,11 @@ NAVIGATION: dict[str, list[str]] = {
     "Start": ["README", "docs/start/first-campaign", "docs/start/own-model"],
     "How to": ["docs/how-to/*", *sorted(f"docs/{page.stem}" for page in (ROOT / "docs").glob("*.md") if page.stem != "index")],
     "Reference": [
-        *(f"docs/reference/{name}" for name in ("recipes", "results", "cli", "api", "roles", "configuration")),
+        *(f"docs/reference/{name}" for name in ("recipes", "results", "figures", "cli", "api", "roles", "configuration")),
         "CHANGELOG",
     ],
     "Why": [
-        *("docs/why/measurement", "docs/why/architecture", "docs/why/reliability", "docs/why/reliability-worker"),
+        *("docs/why/measurement", "docs/why/load", "docs/why/architecture", "docs/why/reliability", "docs/why/reliability-worker"),
         *("SECURITY", "docs/why/broker-security", "docs/why/untrusted-input", "docs/decisions/README"),
         *("docs/why/benchmarks", "docs/why/chaos", "docs/why/fuzzing", "CONTRIBUTING"),
     ],

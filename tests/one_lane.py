@@ -1,9 +1,11 @@
-"""Sends requests one after the other over one lane of a driver, and returns what was reported of each."""
+"""Sends requests one after the other over one lane of a driver, returns what was reported of each, and waits until lanes are closed."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+
+import psutil
 
 from shared.request_records import OPEN
 from worker.drivers.base import Driver, Lane
@@ -60,3 +62,10 @@ async def sent(driver: Driver, count: int) -> list[Report]:
     lane.abort(OPEN)  # nothing is in flight
     await asyncio.sleep(0)
     return sink.reports
+
+
+async def disconnected(port: int) -> None:
+    """Wait until asyncio has closed all connections to a port. It does so after the driver has given them up."""
+    while any(one.raddr and one.raddr.port == port for one in psutil.Process().net_connections("tcp")):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0)  # the protocols hear of it

@@ -38,17 +38,27 @@ def of(records: NDArray[np.void], phase: PhasePlan) -> Measured:
 
 @pytest.mark.alone
 def test_percentiles_are_those_of_the_servers_own_log(tmp_path: Path) -> None:
-    schedule = (0.005, 0.010, 0.020, 0.040)
+    """The difference is the time to the server and back.
+
+    If other programs keep the CPUs busy, server and clients wait for a CPU in between, and that is part of the true latency. An error of
+    the clients is there in each try, so one try with small differences is enough.
+    """
+    schedule, tries = (0.005, 0.010, 0.020, 0.040), 3
     phase = PhasePlan("all", {"get": 1.0}, Shape("poisson", rate=150.0, seed="1"), duration_s=3.0)
-    with http_truth(HttpTruth(answer=lambda number: (schedule[number % 4], OK))) as truth:
-        records = drive(truth, tmp_path, phase, concurrent=32, clients=2)
-    known = np.array([sent - received for received, sent in truth.log]) / 1e6
-    seen = latencies_ms([of(records, phase)])
-    assert len(seen) == len(known) == len(records)
-    for rank in (25, 50, 75, 90):
-        # the difference is the time to the server and back, on a busy machine
-        assert 0 < np.percentile(seen, rank) - np.percentile(known, rank) < 3
-    assert (records["first"] <= records["last"]).all()
+    for number in range(tries):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with http_truth(HttpTruth(answer=lambda number: (schedule[number % 4], OK))) as truth:
+            records = drive(truth, folder, phase, concurrent=32, clients=2)
+        known = np.array([sent - received for received, sent in truth.log]) / 1e6
+        seen = latencies_ms([of(records, phase)])
+        assert len(seen) == len(known) == len(records)
+        assert (records["first"] <= records["last"]).all()
+        later_ms = [float(np.percentile(seen, rank) - np.percentile(known, rank)) for rank in (25, 50, 75, 90)]
+        assert min(later_ms) > 0
+        if max(later_ms) < 3:
+            return
+    pytest.fail(f"in each of {tries} tries a percentile was too high; the last differences were {later_ms} ms")
 
 
 @pytest.mark.alone

@@ -296,6 +296,7 @@ def test_a_data_set_is_an_input_that_is_checked_and_kept(ctx: Context) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # the process imports nltk, which takes minutes if other programs keep the CPUs busy and no bytecode is kept
 def test_the_scores_of_real_processes_are_the_same(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     campaign = campaign_of(ctx)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,17 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_the_site_has_a_place_for_every_page() -> None:
+    """A page that the tree of the site does not name is an error of `make docs-site`."""
+    assigned = next(node for node in ast.parse((ROOT / "docs" / "conf.py").read_text()).body if isinstance(node, ast.AnnAssign))
+    entries = {node.value for node in ast.walk(assigned) if isinstance(node, ast.Constant)}
+    rooms = ("start", "how-to", "reference", "why")
+    named = {entry.rpartition("/")[2] for entry in entries if isinstance(entry, str)}
+    assert "docs/how-to/*" in entries
+    pages = [page for room in rooms if room != "how-to" for page in (ROOT / "docs" / room).glob("*.md")]
+    assert [page.stem for page in pages if page.stem not in named] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_every_make_target_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -63,6 +77,15 @@ def test_every_variable_is_read_by_something(page: Path) -> None:
     known = {f"FLEETMARK_{name.upper()}" for settings in (Settings, WorkerSettings) for name in settings.model_fields}
     known |= {variable for _, variable in variables()} | {variable for entry in DRIVERS.values() for _, variable in entry.secrets}
     assert set(VARIABLE.findall(page.read_text())) <= known
+
+
+def test_every_page_has_a_place_in_the_navigation_of_the_site() -> None:
+    """`make docs-site` refuses a page without one, but it needs Sphinx."""
+    entries = [entry for group in runpy.run_path(str(ROOT / "docs" / "conf.py"))["NAVIGATION"].values() for entry in group]
+    entries += ["docs/index", "docs/decisions/0*"]  # the first page, and what the list of decisions contains
+    names = [_id(page).removesuffix(".md") for page in PAGES]
+    assert [name for name in names if not any(fnmatch(name, entry) for entry in entries)] == []
+    assert [entry for entry in entries if not any(fnmatch(name, entry) for name in names)] == []
 
 
 def test_no_reverse_proxy_lets_a_client_say_where_it_is() -> None:

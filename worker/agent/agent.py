@@ -197,7 +197,7 @@ class Agent:
                 self._refuse(error)
             else:
                 self._contested_at = None
-                offer = ", ".join(registration.capabilities)
+                offer = ", ".join(name for name in registration.capabilities if name not in registered.left_out)
                 log.info("%s as %s (%s): %s", registered.action, registered.worker_id, registration.device_name, offer)
                 if warning := clock_warning(registered.clock_offset_s):
                     log.warning("%s", warning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # Status codes below 500 after which another try may succeed, because the server is busy or starting. Other refusals are final.
 PASSING = frozenset({408, 425, 429})
+_CAPABILITY = re.compile(r"capabilities\.(\d+)")  # the path of a field that the orchestrator refuses
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Registered:
     broker_url: str
     report_key: str | None = field(default=None, repr=False)
     clock_offset_s: float | None = None  # how far this device's clock is ahead of the orchestrator's; None if they were not compared
+    left_out: tuple[str, ...] = ()  # capabilities that the orchestrator does not know, so that it sends no jobs for them
 
 
 def register_by_http(
@@ -46,6 +49,8 @@ def register_by_http(
 ) -> Registered:
     """Register at an orchestrator (`POST /api/register`), which compares this device's clock with its own.
 
+    An orchestrator of an earlier version refuses capabilities that it does not know. The worker then registers with the others.
+
     Raises:
         Unavailable: The orchestrator does not answer, something else answers, or it is not ready. Try again.
         Untrusted: Its certificate is not signed by an authority that is known here.
@@ -57,14 +62,23 @@ def register_by_http(
     clock = clock or SystemClock()
     sent_at = clock.now().timestamp()
     said = registration.model_copy(update={"clock": sent_at})
+    left_out: list[str] = []
     with web_client(host, headers=headers, timeout=timeout_s, ca_file=ca_file) as client:
-        try:
-            answer = client.post("/api/register", json=said.model_dump(mode="json"))
-        except FAILURES as error:
-            if (why := refusal(error)) is not None:
-                raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
-            raise Unavailable(f"cannot reach the orchestrator at {host}{by_way_of(host)}: {error}") from error
+        answer = _asked(client, host, said)
+        while len(said.capabilities) > 1 and (unknown := _unknown_capability(answer, said.capabilities)) is not None:
+            left_out.append(unknown)
+            sent_at = clock.now().timestamp()
+            known = [name for name in said.capabilities if name != unknown]
+            said = said.model_copy(update={"clock": sent_at, "capabilities": known})
+            answer = _asked(client, host, said)
     if answer.is_success:
+        if left_out:
+            log.warning(
+                "the orchestrator at %s does not know %s, so it sends no such jobs to this worker: it has an earlier version, which you "
+                "can upgrade, or it lacks a package of an engine that is installed here",
+                host,
+                ", ".join(left_out),
+            )
         body = _registration(answer, host)
         told = str(body.get("broker_url") or "")
         if not told and not redis_url:
@@ -88,6 +102,7 @@ def register_by_http(
             broker_url,
             body.get("report_key"),
             float(offset_s) if isinstance(offset_s, int | float) else None,
+            tuple(left_out),
         )
     detail = _detail(answer)
     if answer.status_code == httpx.codes.CONFLICT:
@@ -99,13 +114,37 @@ def register_by_http(
     raise FleetmarkError(f"the orchestrator at {host} refused this worker{by_way_of(host)} with {answer.status_code}: {detail}")
 
 
+def _asked(client: httpx.Client, host: str, registration: Registration) -> httpx.Response:
+    """Send a registration, and return the answer.
+
+    Raises:
+        Unavailable: The orchestrator does not answer.
+        Untrusted: Its certificate is not signed by an authority that is known here.
+    """
+    try:
+        return client.post("/api/register", json=registration.model_dump(mode="json"))
+    except FAILURES as error:
+        if (why := refusal(error)) is not None:
+            raise Untrusted(f"the certificate of {host} is not trusted: {why}; {MEND}") from error
+        raise Unavailable(f"cannot reach the orchestrator at {host}{by_way_of(host)}: {error}") from error
+
+
+def _unknown_capability(answer: httpx.Response, capabilities: list[str]) -> str | None:
+    """Return the capability that the orchestrator refuses because it does not know it. None if it refuses nothing, or something else.
+
+    It names the first one only, by its place in the list.
+    """
+    if answer.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+        return None
+    paths = [str(field.get("path")) for field in _fields(answer)]
+    places = [int(found[1]) for path in paths if (found := _CAPABILITY.fullmatch(path)) is not None]
+    return capabilities[places[0]] if len(places) == len(paths) == 1 and places[0] < len(capabilities) else None
+
+
 def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
     """Return the body if an orchestrator has sent it. A proxy, or a maintenance page, may answer with status 200 as well."""
-    try:
-        body = answer.json()
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict) or not isinstance(body.get("worker_id"), str):
+    body = _body(answer)
+    if body is None or not isinstance(body.get("worker_id"), str):
         said = answer.text[:300] or "nothing"
         raise Unavailable(
             f"{host} answered {answer.status_code}{by_way_of(host)}, but not as an orchestrator does ({said}): is the address right?"
@@ -113,15 +152,28 @@ def _registration(answer: httpx.Response, host: str) -> dict[str, Any]:
     return body
 
 
-def _detail(answer: httpx.Response) -> str:
+def _body(answer: httpx.Response) -> dict[str, Any] | None:
+    """Return the JSON object that was answered. None if it is something else."""
     try:
         body = answer.json()
     except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _fields(answer: httpx.Response) -> list[dict[str, Any]]:
+    """Return the fields of a request that an orchestrator refuses, each with its `path` and a `message`."""
+    return [field for field in (_body(answer) or {}).get("fields") or [] if isinstance(field, dict)]
+
+
+def _detail(answer: httpx.Response) -> str:
+    """Return what the orchestrator says, without a message that it says twice."""
+    body = _body(answer)
+    if body is None:
         return f"{answer.status_code} {answer.text[:300] or answer.reason_phrase}"
-    fields = [field for field in body.get("fields") or [] if isinstance(field, dict)]
-    return "; ".join([str(body.get("detail", body)), *(f"{field.get('path')}: {field.get('message')}" for field in fields)])
+    detail = str(body.get("detail", body))
+    fields = [field for field in _fields(answer) if str(field.get("message")) not in detail]
+    return "; ".join([detail, *(f"{field.get('path')}: {field.get('message')}" for field in fields)])
 
 
 def reachable_broker(broker_url: str, host: str) -> str:

@@ -5,6 +5,7 @@
 - `calls_s`: how long each call takes. After the last value the list starts again. A call waits by reading the clock, because `sleep`
   adds tens of microseconds. The facts say how long each call really took, measured by the engine's own clock.
 - `sleeps_s`: the same with `sleep`, which uses almost no CPU.
+- `cpu_s`: the same, but measured by the CPU time of the thread, so that a call takes longer where other programs use the CPU as well.
 - `inputs`: the signature, `[[name, type, shape], …]`. `table_rows`: the number of rows of the table that an input indexes.
 - `allocate_on_load_mb` is kept; `allocate_in_passing_mb` is freed before the load ends.
 - `note_pid_in`: a file to which each process appends its id. `prints`: a text for stdout.
@@ -30,7 +31,7 @@ import sys
 from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
-from time import perf_counter_ns, sleep
+from time import perf_counter_ns, sleep, thread_time_ns
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import JobError, ModelInvalid
@@ -77,7 +78,9 @@ class FakeEngine:
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         sleeps = self._schedule.get("sleeps_s")
-        durations = cycle([int(seconds * 1e9) for seconds in sleeps or self._schedule.get("calls_s", [0.0])])
+        used = self._schedule.get("cpu_s")
+        durations = cycle([int(seconds * 1e9) for seconds in sleeps or used or self._schedule.get("calls_s", [0.0])])
+        now = thread_time_ns if used else perf_counter_ns
         misbehaves = "then" in self._schedule and self._schedule.get("when") != "load"
         misbehave_at = self._schedule.get("at_call", 0) if misbehaves else None
         calls = 0
@@ -85,13 +88,13 @@ class FakeEngine:
         def call() -> object:
             nonlocal calls
             begin = perf_counter_ns()
-            end = begin + next(durations)
+            end = now() + next(durations)
             if calls == misbehave_at:
                 self._misbehave()
             calls += 1
             if sleeps:
                 sleep(max(0, end - perf_counter_ns()) / 1e9)
-            while perf_counter_ns() < end:
+            while now() < end:
                 pass
             self._calls_ns.append(perf_counter_ns() - begin)
             return inputs

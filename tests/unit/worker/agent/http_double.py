@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -21,6 +21,7 @@ class Orchestrator:
 
     url: str = ""
     register: tuple[int, Any] = (200, {})  # a text is sent unchanged, anything else as JSON
+    knows: Collection[str] | None = None  # a registration with another capability is refused as by the real orchestrator
     registrations: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     files: dict[str, bytearray] = field(default_factory=dict)
@@ -28,6 +29,12 @@ class Orchestrator:
     head_status: int | None = None  # these are sent instead of the real answer
     put_status: int | None = None
     die_after_pieces: int | None = None
+
+
+def refusal(place: int, name: str) -> tuple[int, Any]:
+    """Return the answer to a registration whose capability at this place is unknown. The real one names the first one only, too."""
+    said = f"unknown compute unit {name!r}"
+    return 422, {"error": "InvalidInput", "detail": said, "fields": [{"path": f"capabilities.{place}", "message": said}]}
 
 
 @contextmanager
@@ -53,7 +60,9 @@ def orchestrator() -> Iterator[Orchestrator]:
         def do_POST(self) -> None:
             state.tokens.append(self.headers.get("Authorization"))
             state.registrations.append(json.loads(self._body()))
-            self._answer(*state.register)
+            names = state.registrations[-1]["capabilities"]
+            unknown = [place for place, name in enumerate(names) if state.knows is not None and name not in state.knows]
+            self._answer(*(refusal(unknown[0], names[unknown[0]]) if unknown else state.register))
 
         def do_HEAD(self) -> None:
             if state.head_status is not None:

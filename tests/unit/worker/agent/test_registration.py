@@ -75,6 +75,27 @@ def test_a_refusal_of_any_shape_is_told(there: Orchestrator) -> None:
         register_by_http(there.url, None, REGISTRATION, None)
 
 
+def test_capabilities_that_an_earlier_orchestrator_does_not_know_are_left_out_and_named(
+    there: Orchestrator, caplog: pytest.LogCaptureFixture
+) -> None:
+    there.register, there.knows = (200, ANSWER), {"cpu.onnx", "service.redis"}
+    offer = REGISTRATION.model_copy(update={"capabilities": ["service.new", "cpu.onnx", "hardware.new", "service.redis"]})
+    registered = register_by_http(there.url, None, offer, None)
+    assert registered.worker_id == "worker-1"
+    assert registered.left_out == ("service.new", "hardware.new")
+    assert there.registrations[-1]["capabilities"] == ["cpu.onnx", "service.redis"]
+    (said,) = caplog.messages
+    assert "does not know service.new, hardware.new, so it sends no such jobs" in said
+
+
+def test_a_worker_whose_every_capability_is_unknown_is_refused_and_told_once_why(there: Orchestrator) -> None:
+    there.knows = {"cpu.torch"}
+    offer = REGISTRATION.model_copy(update={"capabilities": ["service.new", "hardware.new"]})
+    with pytest.raises(FleetmarkError) as raised:
+        register_by_http(there.url, None, offer, None)
+    assert raised.value.detail.endswith("refused this worker with 422: unknown compute unit 'hardware.new'")
+
+
 def test_an_answer_without_a_broker_says_what_is_missing(there: Orchestrator) -> None:
     there.register = (200, {"worker_id": "worker-1", "action": "created"})
     with pytest.raises(FleetmarkError, match="worker role"):

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from shared.errors import EngineUnavailable
+from tests.one_lane import disconnected
 from tests.servers import RedisServer, server_folder
 from worker.drivers import http_address
 from worker.drivers.base import Work
@@ -43,18 +44,18 @@ def test_a_redis_with_a_password_and_too_little_memory_says_what_to_change() -> 
             ):
                 driver = RedisDriver(Work(address, {"num_keys": 3_000, "value_size_bytes": 2_000}, secrets=secrets))
                 with pytest.raises(EngineUnavailable, match="refuses") as raised:
-                    asyncio.run(_prepared(driver))
+                    asyncio.run(_prepared(driver, server.port))
                 assert said in str(raised.value)
                 assert "wrong@" not in str(raised.value)
         finally:
             server.stop()
 
 
-async def _prepared(driver: RedisDriver) -> None:
+async def _prepared(driver: RedisDriver, port: int) -> None:
     try:
         await driver.prepare()
     finally:
-        await asyncio.sleep(0.01)  # asyncio closes the connection
+        await disconnected(port)
 
 
 def test_a_postgres_that_refuses_the_password_says_where_it_is_read_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ import pytest
 from shared.errors import EngineUnavailable, ModelInvalid
 from shared.request_records import STATUS, SUCCESS, WRONG
 from tests.load_servers import HttpTruth, http_truth
-from tests.one_lane import sent
+from tests.one_lane import disconnected, sent
 from tests.s3_server import S3Server
-from tests.servers import free_port, server_folder
+from tests.servers import free_port, running
 from tests.tls import Authority
 from worker.drivers.base import Work
 from worker.drivers.minio import MinioDriver
@@ -24,11 +24,8 @@ SETTINGS = {"num_objects": 5, "object_size_bytes": 10_000}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    with server_folder() as folder:
-        made = S3Server(folder)
-        made.start()
+    with running(S3Server) as made:
         yield made
-        made.stop()
 
 
 def driver(address: str, secrets: dict[str, str] | None = None, **settings: Any) -> MinioDriver:
@@ -129,7 +126,7 @@ def test_a_server_without_tls_is_not_asked_for_it_in_vain(server: S3Server) -> N
     async def prepare() -> None:
         with pytest.raises(OSError, match="does not speak TLS, or its certificate is not trusted on this device"):
             await driver(server.url, use_https=True).prepare()
-        await asyncio.sleep(0.01)  # asyncio closes the connection
+        await disconnected(server.port)
 
     asyncio.run(prepare())
 
@@ -147,7 +144,7 @@ def test_tls_is_spoken_with_a_server_that_the_device_trusts(tmp_path: Path, monk
         await made.prepare()
         assert [report.failure for report in await sent(made, 10)] == [SUCCESS] * 10
         await made.clean()
-        await asyncio.sleep(0.01)  # asyncio closes the connections
+        await disconnected(server.port)
 
     try:
         asyncio.run(load())

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from shared.errors import DeviceFailed, EngineUnavailable
+from shared.errors import EngineUnavailable
 from shared.kinds.hardware import HardwareSpec
 from shared.kinds.hardware_figures import FIGURES
 from shared.protocol.messages import Assignment
@@ -25,6 +25,7 @@ from worker.interpreter import python_command
 from worker.kinds.base import Repeat
 from worker.kinds.hardware import HardwareMeasure
 from worker.measured.request import RunRequest
+from worker.plug_ins import BrokenPlugIn
 
 WORKLOAD = Workload(spec=HardwareSpec(tests=("known",), seconds=6), repeats=3)
 
@@ -96,7 +97,7 @@ def test_a_figure_that_the_first_process_lacks_is_not_lost() -> None:
 
 def test_two_tests_with_a_figure_of_one_name_are_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TESTS, "fake", {**TESTS["fake"], "copied": TESTS["fake"]["known"]})
-    with pytest.raises(DeviceFailed, match="the tests 'known' and 'copied' of fake both return known_gb_per_s; rename it in one of them"):
+    with pytest.raises(BrokenPlugIn, match="the tests 'known' and 'copied' of fake both return known_gb_per_s; rename it in one of them"):
         run_here("fake", ("known", "copied"), 1.0)
 
 

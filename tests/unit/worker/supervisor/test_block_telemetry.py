@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from shared import energy
@@ -15,7 +13,7 @@ from shared.ids import AttemptKey
 from shared.telemetry import ENERGY, POWER
 from tests.measuring import NO_WARMUP, assignment, samples, schedule, supervisor
 from tests.unit.worker.supervisor.test_block import Turns, key_of
-from tests.unit.worker.supervisor.test_telemetry import POWER_COLUMN, file_of, options, told, value
+from tests.unit.worker.supervisor.test_telemetry import POWER_COLUMN, file_of, grandchildren, options, told, value
 from worker.supervisor import TelemetryOptions
 
 WATTS = 40.0
@@ -88,8 +86,7 @@ def test_a_job_that_fails_in_its_turn_has_its_telemetry_and_no_process_samples_o
 
     def count(stage: str, _job: AttemptKey) -> None:
         if stage.endswith(": measuring"):
-            (guard,) = psutil.Process(os.getpid()).children()
-            seen.append(sum(samples(child.pid) for child in guard.children()))
+            seen.append(sum(samples(process.pid) for process in grandchildren()))
 
     crashes = schedule(tmp_path, sleeps_s=[0.02], then="crash:SIGSEGV", at_call=20)
     work = [

@@ -152,6 +152,8 @@ def test_the_wanted_port_is_taken(services: Services) -> None:
 
 def test_a_service_that_never_gets_healthy_says_why_and_what_it_wrote(services: Services) -> None:
     service = services.fake({"listens": False, "says": "reading 7 files"}, restarts=1, health_timeout_s=0.3)
+    # On a busy machine, 0.3 s may be over before the server has begun. So it is not asked for its health before it has written.
+    services.check_stop = lambda: wrote(service, "reading 7 files")
     with pytest.raises(ServiceFailed) as raised:
         service.ready(soon())
     assert "the service fake did not become healthy: its health check failed for" in raised.value.detail
@@ -183,6 +185,14 @@ def test_a_service_that_died_is_started_again_as_often_as_the_recipe_allows(serv
     assert "the service fake ended (exit code 137)" in service.last_words()
     with pytest.raises(ServiceFailed, match="the service fake ended"):
         service.ready(soon())
+
+
+def wrote(service: ServiceOfJob, text: str) -> None:
+    """Wait until the server of the job has written a text."""
+    deadline = time.monotonic() + 30
+    while service._server is None or text not in service._server.output():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def kill_server(service: ServiceOfJob) -> None:

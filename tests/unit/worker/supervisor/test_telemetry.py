@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import signal
@@ -36,7 +37,11 @@ def options(folder: Path, **fake: Any) -> TelemetryOptions:
 
 def grandchildren() -> list[psutil.Process]:
     """Return the processes that guards have started. Other children of this process, such as servers of other tests, do not matter."""
-    return [grandchild for child in psutil.Process().children() for grandchild in child.children()]
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            found += child.children()
+    return found
 
 
 def told(outcome: Outcome) -> Beside:
