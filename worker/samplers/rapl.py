@@ -89,9 +89,32 @@ def _zones(root: Path) -> list[Path]:
 
     AMD's counters have Intel's names. `intel-rapl-mmio` shows the same packages again.
     """
-    zones = [zone for zone in sorted((root / FOLDER).glob("intel-rapl:*")) if text_in(zone / "name").startswith("package")]
+    zones = _without_mirrors(
+        [zone for zone in sorted((root / FOLDER).glob("intel-rapl:*")) if text_in(zone / "name").startswith("package")]
+    )
     parts = [part for zone in zones for part in sorted(zone.glob("intel-rapl:*")) if text_in(part / "name") in BESIDE_THE_PACKAGE]
     return list({os.path.realpath(zone): zone for zone in sorted([*zones, *parts], reverse=True)}.values())[::-1]
+
+
+def _without_mirrors(zones: Sequence[Path]) -> list[Path]:
+    """Return the zones without dies that show the counter of another die of their package.
+
+    On some processors of AMD (Threadripper and EPYC of Zen 1 and 2), each die has a zone, such as `package-0-die-1`, and all of them show
+    the one counter of the socket. Their sum would be several times the energy. On other processors each die has a counter of its own.
+    """
+    found: list[Path] = []
+    for zone in zones:
+        package, die, _ = text_in(zone / "name").partition("-die-")
+        dies = [one for one in found if die and text_in(one / "name").startswith(f"{package}-die-")]
+        if not any(_is_mirrored(one, zone) for one in dies):
+            found.append(zone)
+    return found
+
+
+def _is_mirrored(one: Path, other: Path) -> bool:
+    """Return whether two zones show the same counter: the value of one lies between two values of the other, some microseconds apart."""
+    before, between, after = (number_in(zone / "energy_uj") for zone in (one, other, one))
+    return before is not None and between is not None and after is not None and before <= between <= after
 
 
 def _opened(zone: Path) -> tuple[KeptFile | None, str]:

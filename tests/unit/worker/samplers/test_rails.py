@@ -52,6 +52,17 @@ def test_a_package_is_counted_once_however_many_links_lead_to_it(tmp_path: Path)
     assert [column.name for column in columns] == ["rapl_package_0_j", "rapl_package_0_dram_j"]
 
 
+@pytest.mark.parametrize(("counts", "zones"), [((7_000_000, 7_000_000), ["die_0"]), ((7_000_000, 9_000_000), ["die_0", "die_1"])])
+def test_dies_that_show_the_counter_of_their_socket_are_counted_once(tmp_path: Path, counts: tuple[int, int], zones: list[str]) -> None:
+    """On some processors of AMD each die has a zone with the same counter; the sum would be twice the energy of the socket."""
+    for number, count in enumerate(counts):
+        zone = tmp_path / f"sys/class/powercap/intel-rapl:{number}"
+        for file, content in (("name", f"package-0-die-{number}"), ("energy_uj", count), ("max_energy_range_uj", 65_532_610_987)):
+            sampled.put(zone / file, content)
+    _, columns = opened("rapl", tmp_path)
+    assert [column.name for column in columns] == [f"rapl_package_0_{die}_j" for die in zones]
+
+
 def test_two_packages_with_the_same_name_have_columns_of_their_own(tmp_path: Path) -> None:
     zone = sampled.powercap(tmp_path)
     shutil.copytree(zone, zone.parent / "intel-rapl:1")
