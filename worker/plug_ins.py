@@ -18,6 +18,8 @@ from shared.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
 
+# Errors of the code itself. They would be the same on every device, so the job fails at once; any other may be the device's.
+MISTAKES = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
 PATIENCE_S = 10.0  # then the log says what is waited for
 LONGEST_S = 200.0  # longer than `worker.hardware.short_process.TIMEOUT_S`, so that what such a process says is still heard
 

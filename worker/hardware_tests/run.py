@@ -12,11 +12,9 @@ from shared.errors import DeviceFailed, JobError
 from worker.hardware_tests.base import Readings, Share
 from worker.hardware_tests.registry import TestEntry, entries, resolve
 from worker.interpreter import python_command
-from worker.plug_ins import BrokenPlugIn
+from worker.plug_ins import MISTAKES, BrokenPlugIn
 
 BROKEN = 3  # the exit code of a process in which a test has a mistake
-# Errors of the code itself. They would be the same on every device, so the job fails at once; any other may be the device's.
-MISTAKES = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
 SPARE_S = 120  # the time beyond the tests' own: starting, importing, and the smallest samples on a slow device
 
 

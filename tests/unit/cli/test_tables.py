@@ -205,7 +205,7 @@ def test_two_prices_name_their_devices() -> None:
     dear = [COMPLETE | priced | {"PricePerHour": 0.4, "DeviceName": f"gpu-{number}", "WorkerId": f"worker-{number}"} for number in range(5)]
     cheap = COMPLETE | priced | {"PricePerHour": 0.1, "DeviceName": "pi-5", "WorkerId": "worker-pi"}
     _, notes = results_table([*dear, cheap])
-    assert notes[-1].endswith("0.4 an hour by the label of gpu-0, gpu-1, gpu-2 and 2 more, 0.1 an hour by the label of pi-5")
+    assert notes[-1].endswith("0.4 an hour by the label of gpu-0, gpu-1, gpu-2 and 2 others, 0.1 an hour by the label of pi-5")
 
 
 def test_two_models_of_one_name_are_told_apart_by_their_hashes_and_one_needs_none() -> None:
