@@ -83,13 +83,16 @@ class Served:
     def kept(self) -> dict[str, int]:
         """Return the number of workers, and the number of rows in each table that a call can add to.
 
-        Events are left out, because the watch writes them too.
+        Events are left out, because the watch writes them too. Workers that have left are counted, because the watch puts them aside later.
         """
         with self._engine.connect() as connection:
             tables = [table for table in Campaign.metadata.sorted_tables if table.name != "events"]
             counts = {table.name: int(connection.scalar(select(func.count()).select_from(table)) or 0) for table in tables}
-        workers: Any = self.redis.hlen(keys.WORKERS)
-        return counts | {"workers": int(workers)}
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hlen(keys.WORKERS)
+            pipeline.hlen(keys.DEPARTED)
+            workers: list[Any] = pipeline.execute()
+        return counts | {"workers": sum(map(int, workers))}
 
     def stop(self) -> None:
         self.client.close()
