@@ -23,6 +23,7 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
+from tests.streamer_times import streamer_times
 from tools.tiny_llama import make
 from worker.generators.base import Settings
 from worker.generators.passes import Passes, Shape, draw_prompts
@@ -55,28 +56,13 @@ def bare_loop(folder: Path, prompts: list[Any], tokens: int) -> Callable[[], flo
 
 def delays_of_stamps(generator: Any, shape: Shape, calls: int) -> list[float]:
     """Return by how many milliseconds each stamp is later than the time at which transformers gave the token to its streamer."""
-    theirs: list[int] = []
-    inner = generator._watched
-
-    def watched(visible: Callable[[], None]) -> Any:
-        streamer = inner(visible)
-        put = streamer.put
-
-        def noting(ids: Any) -> None:
-            theirs.append(perf_counter_ns())
-            put(ids)
-
-        streamer.put = noting
-        return streamer
-
-    generator._watched = watched
     delays: list[float] = []
-    for _ in range(calls):
-        theirs.clear()
-        ours: list[int] = []
-        generator.generate(0, shape.output_tokens, lambda: ours.append(perf_counter_ns()))  # noqa: B023 - called before the next round
-        delays += [(our - their) / 1e6 for our, their in zip(ours, theirs[1:], strict=True)]  # the prompt comes first
-    generator._watched = inner
+    with streamer_times(generator) as theirs:
+        for _ in range(calls):
+            theirs.clear()
+            ours: list[int] = []
+            generator.generate(0, shape.output_tokens, lambda: ours.append(perf_counter_ns()))  # noqa: B023 - called before the next round
+            delays += [(our - their) / 1e6 for our, their in zip(ours, theirs[1:], strict=True)]  # the prompt comes first
     return delays
 
 

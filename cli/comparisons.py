@@ -17,6 +17,7 @@ STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NEW": "cyan
 PASS, FAIL = "PASS", "FAIL"
 NAMES = ("title", "device", "compute_unit")  # what tells the jobs of a campaign apart
 _BETTER = {"higher": "higher is better; ", "lower": "lower is better; "}
+MODEL = "model"  # the fact that differs where the model has another version
 MOST_NEW = 20  # the most jobs without a counterpart that are shown
 TABLE_WIDTH = 140  # in a narrower terminal the reasons would be columns of single words
 
@@ -88,6 +89,8 @@ def notes(found: Mapping[str, Any]) -> list[str]:
     total = len(found["pairs"])
     lines = [said for pair in found["pairs"] for said in _scores(pair, several=total > 1)]
     lines += [f"{warning} (in {count} of {total} pairs)" if total > 1 else warning for warning, count in warned.items()]
+    if found["only_current_total"] and MODEL not in found["allowed"] and any(pair["current_job"] is None for pair in found["pairs"]):
+        lines.append("both campaigns have jobs without a counterpart; if NEW has another version of the model, add --allow-different model")
     if found["only_current_total"] > MOST_NEW:
         lines.append(f"{found['only_current_total']} jobs are only in NEW; the first {MOST_NEW} are listed")
     if found["pairs_total"] > total:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cli.client import Client, sha256_of
 from cli.errors import ApiError
-from cli.submission import Sent, entry_body, prepare
+from cli.submission import entry_body, prepare
+from cli.uploads import Sent
 from shared.snapshots import CONFIG
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ FORBIDDEN = 403
 
 
 class ConfigsOnly:
-    """Uploads only the `config.json` of a snapshot, which says how much memory the model takes. It implements `cli.submission.Uploads`."""
+    """Uploads only the `config.json` of a snapshot, which says how much memory the model takes. It implements `cli.uploads.Uploads`."""
 
     def __init__(self, client: Client, configs: frozenset[str]) -> None:
         """Take the SHA-256 of each `config.json` that may be uploaded."""

@@ -38,8 +38,9 @@ class Fitting:
             yield Text(str(self._table.title))
         headings = [str(column.header) for column in self._table.columns]
         for cells in zip(*(_texts(column) for column in self._table.columns), strict=True):
-            yield cells[0]
-            said = [_said(heading, cell) for heading, cell in zip(headings[1:], cells[1:], strict=True) if cell.plain not in NOTHING]
+            own = 2 if cells[0].plain.isdigit() and len(cells) > 1 else 1  # the number of a row stands before its name
+            yield Text("  ").join(cells[:own])
+            said = [_said(heading, cell) for heading, cell in zip(headings[own:], cells[own:], strict=True) if cell.plain not in NOTHING]
             yield Padding(Text(", ").join(said), (0, 0, 0, INDENT), expand=False)
 
 

@@ -13,8 +13,10 @@ from cli.commands import (
     campaigns,
     compare,
     compatible,
+    demo,
     doctor,
     fleet,
+    flower,
     logs,
     prune,
     report,
@@ -45,14 +47,14 @@ CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 START, CAMPAIGNS, FLEET = "Start", "Campaigns", "Fleet"
 
 app.command(rich_help_panel=START)(start.up)
-app.command(rich_help_panel=START)(start.demo)
+app.command(rich_help_panel=START)(demo.demo)
 app.command(rich_help_panel=START)(doctor.doctor)
 app.command(
     rich_help_panel=START,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )(start.worker)
-app.command(rich_help_panel=START)(start.flower)
+app.command(rich_help_panel=START)(flower.flower)
 app.command(rich_help_panel=CAMPAIGNS)(run.run)
 app.command(rich_help_panel=CAMPAIGNS)(run.validate)
 app.command("list", rich_help_panel=CAMPAIGNS)(campaigns.list_campaigns)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from typing import TYPE_CHECKING, Any
 
 from cli import zoo
 from cli.client import Client, sha256_of
 from cli.datasets import find_datasets, with_uploads
 from cli.external_data import external_files, value_files
 from cli.prompt_files import with_prompts
-from cli.terminal import err, say
+from cli.terminal import say
+from cli.uploads import Uploads, upload
 from shared.content import Content
 from shared.controls import as_one_line
 from shared.errors import FieldError, InvalidInput
@@ -28,26 +26,20 @@ if TYPE_CHECKING:
     from shared.recipes import ModelEntry, Recipe
 
 REMOTE = ("http", "https", "hf", "sha256")  # sources that the worker fetches, or that the orchestrator has already
-Sent = Callable[[int], None]
-
-
-class Uploads(Protocol):
-    """Receives uploaded files. `Client` implements this protocol."""
-
-    def exists(self, path: str) -> bool: ...
-    def upload_model(self, file: Path, sha256: str, sent: Sent) -> None: ...
 
 
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a file.
 
     Raises:
-        InvalidInput: the file cannot be read, or is not a valid recipe.
+        InvalidInput: the file cannot be read, or is not a valid recipe; or an installed package brings a capability that cannot be used.
     """
     # Imported here, because only recipes need pydantic, which is slow to import.
+    from shared.capabilities import add_engines_of_packages
     from shared.recipes import load_recipe
     from shared.recipes.parse import MAX_RECIPE_BYTES
 
+    add_engines_of_packages()
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise InvalidInput(f"{path} is larger than {MAX_RECIPE_BYTES // 2**20} MB; is it a recipe?")
@@ -285,33 +277,3 @@ def _refuse_pointer(entry: ModelEntry, file: Path) -> None:
     with file.open("rb") as stream:
         if is_pointer(stream.read(MAX_POINTER_BYTES + 1)):
             raise _no_model(entry.model, f"cannot be measured: {file} {WHAT_TO_DO}")
-
-
-def upload(uploads: Uploads, file: Path, sha256: str) -> None:
-    """Upload a file, unless the orchestrator already has a file with this SHA-256."""
-    if not uploads.exists(f"models/{sha256}"):
-        with _bar(file) as sent:
-            uploads.upload_model(file, sha256, sent)
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{max(1, round(count / 2**10))} kB"
-
-
-@contextmanager
-def _bar(file: Path) -> Iterator[Sent]:
-    if not err.is_terminal:
-        remark = zoo.remark(file)
-        say(f"Uploading {file.name} ({_size(file.stat().st_size)}{f': {remark}' if remark else ''})")
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("Uploading {task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as progress:
-        remark = zoo.remark(file)
-        task = progress.add_task(f"{file.name} ({remark})" if remark else file.name, total=file.stat().st_size)
-        yield lambda count: progress.advance(task, count)

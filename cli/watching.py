@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from cli.client import Client
 from cli.errors import Away, Unreachable
@@ -19,6 +22,9 @@ from shared.jobs import TERMINAL, CampaignStatus, JobStatus
 
 POLL_S = 0.4
 BARS = 16  # a campaign with more jobs has one bar for all of them, and bars for the running jobs only
+LONG_WAIT = 12  # after so many looks (5 s), the whole reason of a wait is shown once if it does not fit into its column
+WIDE = 120  # a terminal with fewer columns has shorter bars, and no column for the time
+BAR, SHORT_BAR, PERCENT, ELAPSED, STAGE = 32, 8, 6, 7, 24  # the widths of columns; most stages are no longer than the last one
 PATIENCE_S = 120.0  # how long to wait for an orchestrator that restarts
 
 
@@ -110,10 +116,18 @@ class _Bars:
     """Shows one bar for each job. A large campaign has one bar for all jobs and one for each running job."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=32), TextColumn("{task.percentage:>4.0f} %"))
-        self._progress = Progress(*columns, TextColumn("{task.fields[words]}"), TimeElapsedColumn(), console=err)
+        wide = err.width >= WIDE
+        self._name, self._words = Column(no_wrap=True, overflow="ellipsis"), Column(no_wrap=True, overflow="ellipsis")
+        name = TextColumn("{task.description}", markup=False, table_column=self._name)
+        bar, percent = BarColumn(bar_width=BAR if wide else SHORT_BAR), TextColumn("{task.percentage:>4.0f} %")
+        words = TextColumn("{task.fields[words]}", table_column=self._words)
+        self._progress = Progress(name, bar, percent, words, *([TimeElapsedColumn()] if wide else []), console=err)
+        # The rest of the line is for the name and the stage. Rich would take something from every column, also from a percentage.
+        taken = [BAR, PERCENT, ELAPSED] if wide else [SHORT_BAR, PERCENT]
+        self._free = err.width - sum(taken) - len(taken) - 1
         self._bars: dict[str, TaskID] = {}
         self._whole: TaskID | None = None
+        self._waits: Counter[str] = Counter()
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -128,6 +142,8 @@ class _Bars:
             running = {job.job_id for job in jobs}
             for gone in [job_id for job_id in self._bars if job_id not in running]:
                 self._progress.remove_task(self._bars.pop(gone))
+        self._fit([job.name for job in jobs] if campaign["total_jobs"] <= BARS else [campaign["name"], *(job.name for job in jobs)])
+        self._show_long_waits(jobs)
         for job in jobs:
             if job.job_id not in self._bars:
                 waits = job.status == JobStatus.PENDING
@@ -137,9 +153,23 @@ class _Bars:
                 self._progress.start_task(bar)  # changes nothing if it has started already
             style = STATE_STYLES.get(job.status, "none")
             words = f"[{style}]{escape(job.words)}[/]"
-            self._progress.update(bar, completed=job.progress, words=words, description=job.name)
+            told = job.stage or job.status != JobStatus.RUNNING  # between two reports of a running job, its bar stays where it is
+            self._progress.update(bar, completed=job.progress if told else None, words=words, description=job.name)
             if job.status in TERMINAL:
                 self._progress.stop_task(bar)
+
+    def _fit(self, names: list[str]) -> None:
+        """Divide what is left of the line: a stage gets its usual width, or what the names leave free."""
+        longest = max((cell_len(name) for name in names), default=0)
+        self._name.max_width = max(1, min(longest, self._free - STAGE))
+        self._words.max_width = max(1, self._free - self._name.max_width)
+
+    def _show_long_waits(self, jobs: list[JobView]) -> None:
+        """Print above the bars, once, what jobs have been waiting for, if their column is too narrow for it."""
+        for words in dict.fromkeys(job.words for job in jobs if job.status == JobStatus.PENDING):
+            self._waits[words] += 1
+            if self._waits[words] == LONG_WAIT and cell_len(words) > (self._words.max_width or 0):
+                say(words)
 
     def _show_whole(self, campaign: dict[str, Any]) -> None:
         counts = campaign["job_breakdown"]

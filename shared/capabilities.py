@@ -127,8 +127,17 @@ def resolve(name: str) -> tuple[str, ...]:
     """
     found = _found(name)
     if not found:
-        raise InvalidInput(f"unknown compute unit {name!r}: {nearest(name, known_names())}")
+        raise InvalidInput(f"unknown compute unit {name!r:.100}: {_meant(name)}")
     return found
+
+
+def _meant(name: str) -> str:
+    """Return a hint for a name that is not known: the capabilities that have each of its words (`cpu`, `redis`), else the nearest name."""
+    words = set(name.lower().split("."))
+    with_all = [repr(capability) for capability in LABELS if words <= set(capability.split("."))]
+    if not with_all:
+        return nearest(name, known_names())
+    return f"did you mean {' or '.join(filter(None, (', '.join(with_all[:-1]), with_all[-1])))}? Known: {', '.join(known_names())}"
 
 
 def resolve_stored(name: str) -> tuple[str, ...]:

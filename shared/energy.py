@@ -4,6 +4,9 @@ A counter of energy comes first: its difference over the timed inferences, if th
 least `MIN_STEPS` times, so that the steps at both ends are at most a few percent. Where the power is sampled, too, the integrated power
 must agree with the counter within `MAX_DISAGREEMENT`. Without a usable counter, the power is integrated by the trapezoid rule, if no
 two samples are `MAX_GAP_S` or more apart. Nothing is interpolated. An energy that does not meet these conditions is null, with the reason.
+
+A source may be broken: some virtual machines show a counter that never moves, and some meters show 0 W. No device takes nothing, so such a
+source gives no energy either.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ MIN_SECONDS = 5.0
 MIN_STEPS = 100
 MAX_GAP_S = 3.0
 MAX_DISAGREEMENT = 0.10
+STILL_STEPS = 20  # a counter that has not moved for as long as it takes for so many steps has stopped
 MIN_COVERED = 0.5  # if samples cover less of a window, they say too little about the rest
 
 Source = Literal["", "counter", "integrated"]
@@ -68,12 +72,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Part:
-    """Holds what one window gave: the mean power between its first and last sample, and how much of the window that is."""
+    """Holds what one window gave: the mean power between its first and last sample, and how much of the window that is.
+
+    Attributes:
+        steps: how often a counter stepped, as its maker documents it or as samples show it.
+        seen: how often samples show that a counter stepped.
+        still_s: the longest time between samples in which a counter did not step.
+    """
 
     window: Window
     watts: float
     covered_s: float
     steps: int = 0
+    seen: int = 0
+    still_s: float = 0.0
 
     @property
     def joules(self) -> float:
@@ -146,8 +158,9 @@ def added(series: Sequence[Sequence[float]]) -> list[float]:
 class Unwrapped:
     """Makes a counter that only grows of one that starts again at zero when it has come to the end of its range.
 
-    It must be read before it can have grown by half of its range. If it would have grown by more, it did not come to its end: it was set to
-    zero, as after the machine has slept. How much it had grown until then is not known, so the result falls to zero, too.
+    It must be read before it can have grown by half of its range. Without a range (0), it cannot have come to an end. If it would have
+    grown by more, it did not come to its end: it was set to zero, as after the machine has slept. How much it had grown until then is not
+    known, so the result falls to zero, too.
     """
 
     def __init__(self, modulus: float) -> None:
@@ -160,8 +173,10 @@ class Unwrapped:
         if self._last is not None:
             grown = value - self._last
             if grown < 0:
-                grown += self._modulus
-                self._total = self._total if grown < self._modulus / 2 else -grown
+                if not 0 < grown + self._modulus < self._modulus / 2:
+                    self._total, grown = 0.0, 0.0
+                else:
+                    grown += self._modulus
             self._total += grown
         self._last = value
         return self._total
@@ -197,10 +212,19 @@ def _counter_part(points: list[Point], window: Window, step_s: float | None) -> 
     covered = _covered(inside, window)
     if covered is None:
         return None
-    steps = sum(after > before for (_, before), (_, after) in pairwise(inside))
+    steps = seen = sum(after > before for (_, before), (_, after) in pairwise(inside))
     if step_s:
         steps = max(steps, math.floor(covered / step_s))
-    return _Part(window, (inside[-1][1] - inside[0][1]) / covered, covered, steps)
+    return _Part(window, (inside[-1][1] - inside[0][1]) / covered, covered, steps, seen, _still_s(inside))
+
+
+def _still_s(points: Sequence[Point]) -> float:
+    """Return the longest time in which a counter did not step."""
+    longest = since = 0.0
+    for (begin, before), (end, after) in pairwise(points):
+        since = 0.0 if after > before else since + end - begin
+        longest = max(longest, since)
+    return longest
 
 
 def _power_part(points: list[Point], window: Window) -> _Part | None:
@@ -230,6 +254,8 @@ def _total(source: Literal["counter", "integrated"], parts: Sequence[_Part | Non
     covered, steps = math.fsum(part.covered_s for part in used), sum(part.steps for part in used)
     if why := _why_not(source, covered, steps, windows, len(used)):
         return Measured(measured_s=covered, steps=steps, missing=why)
+    if why := _why_not_believed(source, used, covered):
+        return Measured(measured_s=covered, missing=why)
     return Measured(
         source=source,
         joules=math.fsum(part.joules for part in used),
@@ -258,6 +284,22 @@ def _why_not(source: str, covered: float, steps: int, windows: Sequence[Window],
     if source == "counter" and steps < MIN_STEPS:
         return f"too short: the counter was seen to step {steps} times in {covered:.3g} s, and {enough}; ask for more inferences"
     return ""
+
+
+def _why_not_believed(source: str, used: Sequence[_Part], covered: float) -> str:
+    """Return why these parts show a source that does not work, or an empty text if they do not."""
+    if source == "integrated":
+        watts = math.fsum(part.joules for part in used) / math.fsum(part.window.seconds for part in used)
+        return "" if watts > 0 else f"the sampled power is {watts:.3g} W on average, which no device takes: its meter does not work"
+    seen = sum(part.seen for part in used)
+    still_s = max(part.still_s for part in used)
+    if seen and still_s < max(MAX_GAP_S, STILL_STEPS * covered / seen):
+        return ""
+    stood = f"stood still for {still_s:.3g} s" if seen else "never moved"
+    return (
+        f"the counter of energy {stood} while inferences were timed, so it does not show what the device took: some virtual machines have "
+        "a counter that does not count; measure on the machine itself"
+    )
 
 
 def _ratio(integrated: Measured | None, counted: Measured) -> float | None:

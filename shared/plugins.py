@@ -92,7 +92,7 @@ def loaded(point: EntryPoint, wanted: type[Loaded]) -> tuple[Loaded, str]:
     package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "?"
     try:
         value = point.load()
-    except Exception as error:  # the package is not ours, and its code may raise anything
+    except (Exception, SystemExit) as error:  # the package is not ours, and its code may raise anything
         raise InvalidInput(f"{point.name} of the package {package} cannot be loaded from {point.value}: {error!r}") from error
     if not isinstance(value, wanted):
         raise InvalidInput(

@@ -128,7 +128,7 @@ def why_not(capability: str, hardware: object) -> str:
     ),
 )
 
-# Reads the time of the day from the system, which has no other column.
+# Reads how long the system runs, which no other column says. It shows a power, too, as the meter of a board does.
 SAMPLER = PlugIn(
     "worker/samplers/uptime.py",
     '''
@@ -149,10 +149,10 @@ class Uptime:
         self._file = place.root / "proc/uptime"
 
     def open(self) -> Sequence[Column]:
-        return [Column("device_uptime_s", "s", "uptime")]
+        return [Column("device_uptime_s", "s", "uptime"), Column("toy_w", "W", "uptime", role="power", feeds="board")]
 
     def read(self) -> Values:
-        return [float(self._file.read_text().split()[0])]
+        return [float(self._file.read_text().split()[0]), 7.5]
 
     def missing(self) -> Mapping[str, str]:
         return {}
@@ -164,7 +164,7 @@ class Uptime:
         (
             "worker/samplers/registry.py",
             "SAMPLERS: dict[str, SamplerEntry] = {",
-            '    "uptime": SamplerEntry("worker.samplers.uptime:Uptime"),',
+            '    "uptime": SamplerEntry("worker.samplers.uptime:Uptime", feeds=("board",)),',
         ),
     ),
 )

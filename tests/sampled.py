@@ -76,6 +76,8 @@ class FakeGpu:
     refuses: set[str] = field(default_factory=set)
     pids: list[int] = field(default_factory=list)
     error: int | None = None  # if set, every question gets this error
+    unopened: int | None = None  # if set, NVML gives no handle of this GPU, with this error
+    divided: bool | None = None  # whether it is divided into instances (MIG); None if it cannot be
 
 
 class NvmlDouble(types.ModuleType):
@@ -103,6 +105,7 @@ class NvmlDouble(types.ModuleType):
         self.__spec__ = ModuleSpec("pynvml", None)
         self.gpus, self.calls, self.open = list(gpus), 0, 0
         self.driver = True
+        self.fails_from: tuple[int, int] | None = None  # the question from which on the first GPU gets an error, and the error
 
     def nvmlInit(self) -> None:  # noqa: N802 - the library's name
         if not self.driver:
@@ -116,18 +119,29 @@ class NvmlDouble(types.ModuleType):
         return len(self.gpus)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGpu:  # noqa: N802 - the library's name
+        if (error := self.gpus[index].unopened) is not None:
+            raise self.NVMLError(error)
         return self.gpus[index]
+
+    def nvmlDeviceGetMigMode(self, gpu: FakeGpu) -> list[int]:  # noqa: N802 - the library's name
+        self._ask("mig", gpu)
+        if gpu.divided is None:
+            raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
+        return [int(gpu.divided), int(gpu.divided)]
 
     def _ask(self, name: str, gpu: FakeGpu) -> None:
         self.calls += 1
         if not self.open:
             raise self.NVMLError(self.NVML_ERROR_UNINITIALIZED)
+        if self.fails_from is not None and gpu is self.gpus[0] and self.calls >= self.fails_from[0]:
+            raise self.NVMLError(self.fails_from[1])
         if gpu.error is not None:
             raise self.NVMLError(gpu.error)
         if name in gpu.refuses:
             raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
 
     def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:  # noqa: N802 - the library's name
+        self._ask("uuid", gpu)
         return gpu.uuid
 
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> Any:  # noqa: N802 - the library's name

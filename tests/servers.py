@@ -15,9 +15,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import psycopg
 import redis
@@ -187,3 +188,33 @@ def server_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Server(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+S = TypeVar("S", bound=_Server)
+
+
+@contextlib.contextmanager
+def running(make: Callable[[Path], S]) -> Iterator[S]:
+    """Start the server that `make` returns for a folder of its own. Stop it at the end of the `with` block."""
+    with server_folder() as folder:
+        server = make(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def speaks_ipv6() -> bool:
+    """Return whether this machine can listen on the loopback of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:  # many containers have no IPv6
+        return False
+    return True

@@ -17,6 +17,7 @@ from shared.errors import FieldError, InvalidInput
 from shared.hosts import without_brackets
 from shared.hub import HUB
 from shared.json_text import RepeatedKey, read_json_text
+from shared.labels import price_of_text, with_a_price
 from shared.log import FORMAT_HELP, LogFormat
 from shared.masking import masked
 from shared.orchestrators import orchestrator_address
@@ -175,6 +176,19 @@ class WorkerSettings(BaseSettings):
         if value.lstrip().startswith("{"):
             return _json_labels(value)
         return parse_labels([part for part in value.split(",") if part.strip()])
+
+    @field_validator("worker_price_per_hour", mode="before")
+    @classmethod
+    def _plain_price(cls, value: Any) -> Any:
+        """Refuse what pydantic reads as another number than it seems to be: `1_50` would be 150."""
+        if isinstance(value, str) and value.strip() and price_of_text(value) is None:
+            raise ValueError(f"{value!r:.60} is no price: write a number of 0 or more, such as 1.50")
+        return value
+
+    @field_validator("worker_labels")
+    @classmethod
+    def _price(cls, labels: dict[str, str]) -> dict[str, str]:
+        return with_a_price(labels)
 
     @model_validator(mode="after")
     def _timeout_outlasts_beats(self) -> WorkerSettings:

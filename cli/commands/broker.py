@@ -101,7 +101,7 @@ def _make(url: str, users: list[User]) -> None:
     client: redis.Redis = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
     try:
         for user in users:
-            client.execute_command("ACL SETUSER", *user.rules)  # type: ignore[no-untyped-call]
+            client.execute_command("ACL SETUSER", *user.rules)  # type: ignore[no-untyped-call]  # redis-py does not type it
         _keep(client)
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise InvalidInput(f"{place} makes no users for this login: {error}. Give the address with an administrator's") from error

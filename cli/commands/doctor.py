@@ -21,6 +21,7 @@ from cli.client import Client, stays_here
 from cli.databases import require_database, shown_database
 from cli.errors import EXIT_FAILED, ApiError, PartFailed, Unreachable
 from cli.options import Host, Json, Token, connect
+from cli.plug_ins import look_at_packages
 from cli.ports import require_free
 from cli.servers import find_redis_server
 from cli.settings import CliSettings, load_settings, sqlite_url
@@ -87,6 +88,7 @@ def _examine(settings: CliSettings, host: str | None, token: str | None) -> Iter
     for extra, packages in EXTRAS.items():
         if here or extra != "orchestrator":
             yield _extra(extra, packages)
+    yield from _plug_ins()
     yield _energy(Place())
     if here:
         yield from _broker(settings)
@@ -105,6 +107,15 @@ def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
     if not absent:
         return Finding(f"extra '{extra}'", "ok", "installed")
     return Finding(f"extra '{extra}'", "missing", f"not installed: {', '.join(absent)}", how_to_install(extra))
+
+
+def _plug_ins() -> Iterator[Finding]:
+    """Say what other packages bring, and which of it cannot be used. Most machines have no such package."""
+    brought, troubles = look_at_packages()
+    for trouble in troubles:
+        yield Finding("plug-ins", "wrong", trouble, "repair that package, or uninstall it")
+    if brought:
+        yield Finding("plug-ins", "ok", ", ".join(brought))
 
 
 def _energy(place: Place) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ import typer
 from cli.fitting import Fitting
 from cli.options import Cursor, Host, Json, Limit, Token, command_group, connect
 from cli.tables import local_time, next_page, state, table, told_apart, work_name
-from cli.terminal import out, say, show_json
+from cli.terminal import counted, out, say, show_json
 from shared.clock import clock_warning
 from shared.device_labels import device_labels
 from shared.hosts import is_loopback
@@ -25,6 +25,8 @@ WORKER_COLUMNS = [
     ("Running", "current_job"),
     ("Last seen", "last_seen"),
 ]
+SERVICES = "service."  # the capabilities of services begin so
+MAX_SERVICES = 2  # so many services of a worker have their names in the list
 SHOWN_FIGURES = {"peak_gb_per_s": "GB/s", "fp32_tflops": "TFLOP/s fp32"}
 JOB_COLUMNS = [
     ("Job", "job_id"),
@@ -74,7 +76,10 @@ def workers(
         return
     said = {worker["worker_id"]: measured_text(worker) for worker in found}
     columns = [*WORKER_COLUMNS, ("Measured", "measured")] if any(said.values()) else WORKER_COLUMNS
-    out.print(Fitting(table([worker | {"measured": said[worker["worker_id"]]} for worker in found], columns)))
+    shown = [
+        worker | {"capabilities": capabilities_text(worker["capabilities"]), "measured": said[worker["worker_id"]]} for worker in found
+    ]
+    out.print(Fitting(table(shown, columns)))
     labels = device_labels((worker["worker_id"], worker["device_name"]) for worker in found)
     for resting in (worker for worker in found if worker.get("quarantine")):
         rest = resting["quarantine"]
@@ -84,6 +89,13 @@ def workers(
             say(f"{labels[worker['worker_id']]}: {warning}")
     if not found:
         say(f"No worker. {_how_to_start_one(client.host)}")
+
+
+def capabilities_text(capabilities: Sequence[str]) -> str:
+    """Return what a worker can do. Many services are only counted: `cpu.onnx, hardware.cpu, 9 services`."""
+    services = [name for name in capabilities if name.startswith(SERVICES)]
+    others = [name for name in capabilities if not name.startswith(SERVICES)]
+    return ", ".join([*others, *(services if len(services) <= MAX_SERVICES else [counted(len(services), "service")])])
 
 
 def _how_to_start_one(host: str) -> str:

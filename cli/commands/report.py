@@ -75,9 +75,9 @@ def _print(page: str) -> None:
     if not sys.stdout.isatty():
         out.print(page, end="", soft_wrap=True)
         return
-    from rich.markdown import Markdown  # imported here, because few commands need it and it is slow to import
+    from cli.report_page import ReportPage  # imported here, because few commands need Markdown and it is slow to import
 
-    out.print(Markdown(page, hyperlinks=False))
+    out.print(ReportPage(page, hyperlinks=False))
 
 
 def _as(ending: str, client: Client, campaign_id: str) -> str:

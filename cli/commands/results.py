@@ -81,7 +81,8 @@ def _by_ending(file: Path | None, otherwise: Format | None) -> Format | None:
         return Format(ending)
     if ending and otherwise is None:
         known = ", ".join(f".{name}" for name in ENDINGS)
-        raise InvalidInput(f"no format belongs to the ending of {file}: use one of {known}, or name the format with --format")
+        excel = f"; Excel opens `--format excel -o {file.stem}.csv`" if file and ending in ("xlsx", "xls") else ""
+        raise InvalidInput(f"no format belongs to the ending of {file}: use one of {known}, or name the format with --format{excel}")
     return otherwise
 
 

@@ -1,47 +1,49 @@
-"""Serves the calls about campaigns: submit, list, show and cancel."""
+"""Serves the calls about campaigns: submit, list, show, change, delete, cancel and score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from orchestrator.api.bodies import RawBody, described, parse, read_json
+from orchestrator.api.campaign_bodies import (
+    FIRST_JOBS,
+    CampaignBody,
+    Campaigns,
+    Cancelled,
+    DeletedCampaign,
+    Scoring,
+    campaign_body,
+    campaign_brief,
+)
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import LABEL, documented
 from orchestrator.api.ids import CampaignId
 from orchestrator.api.pages import CampaignCursor, Limit, campaign_of
-from orchestrator.api.present import device_names, waits
 from orchestrator.api.recipe_bodies import is_yaml, yaml_recipe
 from orchestrator.api.roles import caller_of
-from orchestrator.api.times import text
 from orchestrator.operations.cancel import cancel_campaign
 from orchestrator.operations.changes import change_campaign
 from orchestrator.operations.context import Context
 from orchestrator.operations.removal import remove_campaign
-from orchestrator.operations.scoring import score_again, scores_are_due
+from orchestrator.operations.scoring import score_again
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
-from orchestrator.reports.parameters import job_parameters, parts_of
-from orchestrator.store import campaigns, jobs
-from orchestrator.store.jobs import JobHead
-from orchestrator.store.tables import Campaign
+from orchestrator.store import campaigns
 from shared.errors import InvalidInput
 from shared.jobs import CampaignStatus
 from shared.labels import MOST_LABELS, Labels
-from shared.masking import content_without_logins, without_logins
 from shared.names import OneLine
 from shared.recipes import Recipe, parse_recipe
 from shared.strict import Strict
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
-FIRST_JOBS = 100  # how many jobs are shown with a campaign; `jobs_cursor` leads to the rest
 SHORT_EXAMPLE = {
     "model_url": "https://example.org/squeezenet.onnx",
     "jobs": [{"compute_unit": "CPU (ONNX)", "num_inference_runs": 200, "runs_per_job": 6}],
@@ -69,59 +71,6 @@ IdempotencyKey = Annotated[
 ]
 
 
-class JobBrief(BaseModel):
-    job_id: str
-    compute_unit: str
-    status: str
-    model: str
-    capability: str | None
-    worker_id: str | None
-    device: str | None = Field(description="the name of the worker's device; two devices may have the same name, but their ids differ")
-    attempt: int
-    error: str | None
-    waiting_for: str | None = Field(description="what a pending job waits for")
-    options: dict[str, Any]
-    parameters: dict[str, str] = Field(description="what differs from the other jobs of its campaign, as in the column `Parameters`")
-
-
-class Breakdown(BaseModel):
-    pending: int
-    running: int
-    complete: int
-    failed: int
-    cancelled: int
-
-
-class CampaignBrief(BaseModel):
-    campaign_id: str
-    name: str
-    model_url: str
-    status: str
-    total_jobs: int
-    completed_jobs: int
-    failed_jobs: int
-    created_at: str
-    ended_at: str | None
-    reported_at: str | None = Field(description="when all of its files under `outputs/` were written")
-    job_breakdown: Breakdown
-    warnings: list[str]
-    labels: dict[str, str]
-
-
-class CampaignBody(CampaignBrief):
-    notes: str
-    scores_due: bool = Field(description="whether answers to a task wait to be judged, after the campaign has ended")
-    jobs: list[JobBrief] | None = None
-    jobs_cursor: str | None = None
-
-
-class Campaigns(BaseModel):
-    count: int
-    total: int = Field(description="how many campaigns all pages together list")
-    campaigns: list[CampaignBrief]
-    next_cursor: str | None
-
-
 class CampaignChange(Strict):
     """Says what is changed of a campaign. What is left out, or null, stays."""
 
@@ -130,26 +79,6 @@ class CampaignChange(Strict):
     priority: int | None = Field(
         default=None, ge=0, le=9, description="the priority of its jobs that are in no queue yet; 9 goes first, 0 goes last"
     )
-
-
-class DeletedCampaign(BaseModel):
-    campaign_id: str
-    status: Literal["deleted"]
-    deleted_jobs: int
-    freed_bytes: int = Field(description="what its files held")
-    left: str | None = Field(description="why some of its files could not be removed; they are tried again within the hour")
-
-
-class Scoring(BaseModel):
-    campaign_id: str
-    status: Literal["scoring"]
-    jobs: int = Field(description="how many jobs have answers that are judged again")
-
-
-class Cancelled(BaseModel):
-    campaign_id: str
-    status: str
-    cancelled_jobs: int
 
 
 @router.post(
@@ -174,7 +103,7 @@ def _post(ctx: Context, recipe: Recipe | None, body: bytes, key: str | None, use
     headers = {"Location": f"/api/campaigns/{submitted.campaign.id}"}
     if submitted.replayed:
         headers["Idempotent-Replayed"] = "true"
-    return JSONResponse(_with_jobs(ctx, submitted.campaign.id), status_code=201, headers=headers)
+    return JSONResponse(campaign_body(ctx, submitted.campaign.id), status_code=201, headers=headers)
 
 
 def _submit_json(ctx: Context, body: bytes, key: str | None, user: str) -> Submitted:
@@ -196,7 +125,7 @@ def list_campaigns(
     with ctx.store.read() as session:
         found = campaigns.page(session, status=status, labels=labels, before=before, limit=limit + 1)
         total = campaigns.count(session, status=status, labels=labels)
-        shown = [_brief(one) for one in found[:limit]]
+        shown = [campaign_brief(one) for one in found[:limit]]
     more = found[limit - 1].id if len(found) > limit else None
     return JSONResponse({"count": len(shown), "total": total, "campaigns": shown, "next_cursor": more})
 
@@ -206,60 +135,7 @@ def get_campaign(
     ctx: Ctx, campaign_id: CampaignId, jobs: Annotated[bool, Query(description="whether the answer includes the first 100 jobs")] = True
 ) -> JSONResponse:
     """Show one campaign with its first 100 jobs. `jobs_cursor` continues at `GET /jobs?campaign=…&cursor=…`."""
-    return JSONResponse(_with_jobs(ctx, campaign_id, FIRST_JOBS if jobs else None))
-
-
-def _with_jobs(ctx: Ctx, campaign_id: str, first: int | None = FIRST_JOBS) -> dict[str, Any]:
-    with ctx.store.read() as session:
-        found = campaigns.get(session, campaign_id)
-        unreported = found.ended_at is not None and found.reported_at is None
-        content: dict[str, Any] = _brief(found) | {"notes": found.notes}
-        if first is not None:
-            varied = ctx.varied.of(session, [campaign_id])[campaign_id]
-            heads = jobs.heads(session, campaign_id, limit=first + 1, parts=parts_of(varied))
-            waiting = waits(ctx, session, heads[:first])
-            content["jobs"] = [_job_brief(head, reason, varied) for head, reason in zip(heads[:first], waiting, strict=True)]
-            content["jobs_cursor"] = heads[first - 1].job_id if len(heads) > first else None
-    content["scores_due"] = unreported and scores_are_due(ctx, campaign_id)
-    if first is not None:
-        names = device_names(ctx, (job["worker_id"] for job in content["jobs"]))
-        content["jobs"] = [job | {"device": names.get(job["worker_id"])} for job in content["jobs"]]
-    return content
-
-
-def _brief(one: Campaign) -> dict[str, Any]:
-    return {
-        "campaign_id": one.id,
-        "name": one.name,
-        "model_url": without_logins(one.model_url),
-        "status": one.status,
-        "total_jobs": one.total_jobs,
-        "completed_jobs": one.complete_jobs,
-        "failed_jobs": one.failed_jobs,
-        "created_at": text(one.created_at),
-        "ended_at": text(one.ended_at),
-        "reported_at": text(one.reported_at),
-        "job_breakdown": {
-            "pending": one.pending_jobs,
-            "running": one.running_jobs,
-            "complete": one.complete_jobs,
-            "failed": one.failed_jobs,
-            "cancelled": one.cancelled_jobs,
-        },
-        "warnings": one.warnings,
-        "labels": one.labels if isinstance(one.labels, dict) else {},  # one damaged row must not fail the whole list
-    }
-
-
-def _job_brief(head: JobHead, waiting: str | None, varied: Sequence[str]) -> dict[str, Any]:
-    content = head._asdict() | {
-        "device": None,
-        "waiting_for": waiting,
-        "parameters": content_without_logins(job_parameters(head.asked, varied)),
-    }
-    for inner in ("number", "lane_id", "queue", "dispatched_at", "not_before", "asked"):
-        del content[inner]
-    return content
+    return JSONResponse(campaign_body(ctx, campaign_id, FIRST_JOBS if jobs else None))
 
 
 @router.patch(
@@ -273,7 +149,7 @@ def patch_campaign(ctx: Ctx, campaign_id: CampaignId, body: RawBody) -> JSONResp
     """Change a campaign's name, its labels, or the priority of its jobs that still wait. Files that are written already are not changed."""
     wanted = parse(CampaignChange, body)
     change_campaign(ctx, campaign_id, name=wanted.name, labels=wanted.labels, priority=wanted.priority)
-    return JSONResponse(_with_jobs(ctx, campaign_id, None))
+    return JSONResponse(campaign_body(ctx, campaign_id, None))
 
 
 @router.delete("/campaigns/{campaign_id}", response_model=DeletedCampaign, responses=documented(404, 409))

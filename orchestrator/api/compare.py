@@ -1,4 +1,4 @@
-"""Serves comparisons: whether a campaign got worse than another, and the jobs of one campaign as a matrix."""
+"""Serves comparisons: whether a campaign got worse than another. The matrix of one campaign is in `matrix`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from starlette.responses import JSONResponse
 
 from orchestrator.api.context import Ctx
 from orchestrator.api.errors import documented
-from orchestrator.api.ids import CampaignId, campaign_id_of
+from orchestrator.api.ids import campaign_id_of
 from orchestrator.api.times import text
-from orchestrator.operations.comparison import compare_campaigns, matrix_of, metric_of
+from orchestrator.operations.comparison import compare_campaigns, metric_of
 from orchestrator.store.tables import Campaign
 from orchestrator.verdicts.comparison import Evidence, Judged
 from orchestrator.verdicts.facts import must_be_equal
-from orchestrator.verdicts.figures import COMPARED, FIGURES, compared_figure, figure_kind
-from orchestrator.verdicts.matrix import AXES, DEFAULT_AXES, Cell, axes_of
+from orchestrator.verdicts.figures import COMPARED, compared_figure
 from orchestrator.verdicts.sides import Side
 from orchestrator.verdicts.terms import LEAST_LEVEL, LEVEL, MAX_REGRESSION, MOST_LEVEL, SHARE, Terms, allowed_facts, share_of
 from shared.figures import Figure
@@ -26,8 +25,6 @@ from shared.ids import CAMPAIGN_ID
 router = APIRouter(prefix="/api", tags=["comparisons"])
 
 COMPARISON_FORMAT = 1
-# 1: the first format.
-MATRIX_FORMAT = 1
 # 1: the first format.
 NEW = "NEW"
 NOTHING_TO_COMPARE = "BASE has no job of this work on this device, so nothing can be said about it"
@@ -115,29 +112,6 @@ class Comparison(BaseModel):
     only_current: list[OnlyCurrent] = Field(description="jobs without a counterpart in the baseline")
 
 
-class CellBody(BaseModel):
-    at: dict[str, str] = Field(description="its value on each axis of `by`")
-    jobs: list[str]
-    value: float | None
-    low: float | None = Field(description="the lower end of the 95 % interval, where the figure has one")
-    high: float | None
-    missing: str | None = Field(description="why there is no value")
-    of_best: float | None = Field(description="the value divided by the best value of the same work; null if its work is not known")
-    noise: str | None = Field(description="the worst grade of its jobs")
-
-
-class Matrix(BaseModel):
-    format: int
-    campaign_id: str
-    status: str
-    by: list[str]
-    metric: str
-    unit: str
-    better: str
-    axes: dict[str, list[str]] = Field(description="the values on each axis, in the order of the jobs")
-    cells: list[CellBody]
-
-
 METHOD = (
     "The median of each repeat (a fresh process) is one value. FAIL: the ratio of the medians of these values is above the threshold, and "
     "the Mann-Whitney test, corrected for the number of pairs by Hochberg's procedure, is below the level. PASS: the interval of the ratio "
@@ -145,7 +119,6 @@ METHOD = (
 )
 _ID: dict[str, Any] = {"pattern": f"^{CAMPAIGN_ID.pattern}$"}
 _FACTS = "|".join(must_be_equal())
-_AXES = "|".join(AXES)
 
 
 @router.get("/compare", name="compare_campaigns", response_model=Comparison, responses=documented(404, 409, 413, 422))
@@ -201,41 +174,6 @@ def get_comparison(
             "pairs": [_pair(one, terms) for one in judged[:MAX_LISTED]],
             "only_current_total": len(only_current),
             "only_current": [_new(side) for side in only_current[:MAX_LISTED]],
-        }
-    )
-
-
-@router.get("/campaigns/{campaign_id}/comparison", name="get_comparison", response_model=Matrix, responses=documented(404, 413, 422))
-def get_campaign_matrix(
-    ctx: Ctx,
-    campaign_id: CampaignId,
-    by: Annotated[
-        str,
-        Query(
-            json_schema_extra={"pattern": f"^({_AXES})(,({_AXES}))*$"}, description=f"the axes, with commas between them: {', '.join(AXES)}"
-        ),
-    ] = ",".join(DEFAULT_AXES),
-    metric: Annotated[
-        str | None, Query(json_schema_extra={"enum": list(FIGURES)}, description="the default is the headline of the kind of work")
-    ] = None,
-) -> JSONResponse:
-    """Show one figure of a campaign's jobs as a matrix. While the campaign is running, these are the jobs that have ended."""
-    axes = axes_of(by)
-    if metric is not None:
-        figure_kind(metric)  # a wrong name is refused whatever the campaign is
-    kind = metric_of(ctx, metric, campaign_id)
-    campaign, cells = matrix_of(ctx, campaign_id, axes, kind)
-    return JSONResponse(
-        {
-            "format": MATRIX_FORMAT,
-            "campaign_id": campaign.id,
-            "status": campaign.status,
-            "by": list(axes),
-            "metric": kind.name,
-            "unit": kind.unit,
-            "better": kind.better,
-            "axes": {name: list(dict.fromkeys(cell.at[name] for cell in cells)) for name in axes},
-            "cells": [_cell(cell) for cell in cells],
         }
     )
 
@@ -313,17 +251,4 @@ def _figures(evidence: Evidence | None) -> dict[str, float | None]:
         "confidence": interval.confidence if interval else None,
         "p": evidence.p,
         "p_adjusted": evidence.p_adjusted,
-    }
-
-
-def _cell(cell: Cell) -> dict[str, Any]:
-    return {
-        "at": cell.at,
-        "jobs": list(cell.job_ids),
-        "value": cell.value,
-        "low": cell.low,
-        "high": cell.high,
-        "missing": cell.missing or None,
-        "of_best": cell.of_best,
-        "noise": cell.noise or None,
     }

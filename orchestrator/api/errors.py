@@ -22,7 +22,7 @@ from orchestrator.api.headers import SAFE
 from shared.errors import BadRequest, FieldError, FleetmarkError, InvalidInput, TooManyFailures, TooSlow, Unauthorized, Unavailable
 from shared.ids import CAMPAIGN_ID, JOB_ID, SHA256, WORKER_ID
 from shared.masking import without_logins
-from shared.protocol.outage import is_away
+from shared.protocol.outage import is_away, not_answering
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _redis(request: Request, error: Exception) -> JSONResponse:
     """Answer an error of Redis that the registry has not turned into one of ours."""
     assert isinstance(error, redis.RedisError)
     if is_away(error):
-        return answer(Unavailable(f"Redis does not answer: {error}; try again in a moment"))
+        return answer(Unavailable(not_answering("Redis", error)))
     return _unexpected(request, error)
 
 

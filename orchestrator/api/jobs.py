@@ -22,8 +22,8 @@ from orchestrator.operations.retry import retry_job
 from orchestrator.operations.rows import row_of
 from orchestrator.reports.columns import Row, whole_row
 from orchestrator.reports.parameters import job_parameters
-from orchestrator.store import figures, jobs, results
-from orchestrator.store.jobs import MOST_COUNTED
+from orchestrator.store import figures, job_lists, jobs, results
+from orchestrator.store.job_lists import MOST_COUNTED
 from orchestrator.store.tables import Event, FigureRow, Job
 from shared.addresses import shown_address
 from shared.errors import NotFound, Unavailable
@@ -130,8 +130,8 @@ def list_jobs(
     figured: list[FigureRow] = []
     with ctx.store.read() as session:
         if sort is None:
-            found = jobs.page(session, **wanted, after=after, limit=limit + 1)
-            total = jobs.count(session, **wanted)
+            found = job_lists.page(session, **wanted, after=after, limit=limit + 1)
+            total = job_lists.count(session, **wanted)
         else:
             largest_first = require_figure(session, sort, "sort") == "higher"
             pairs = figures.sorted_jobs(session, sort, largest_first=largest_first, **wanted, after=after, limit=limit + 1)

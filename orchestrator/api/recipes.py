@@ -59,8 +59,14 @@ def _list(ctx: Context) -> JSONResponse:
             if path.stat().st_size > MAX_YAML_BYTES:
                 raise InvalidInput(f"{path.name} is larger than {MAX_YAML_BYTES} bytes")
             recipe = load_recipe(path.read_text(encoding="utf-8"), source=path.name)
-        except (FleetmarkError, OSError, UnicodeDecodeError) as error:
-            found.append({"filename": path.name, "name": None, "notes": "", "error": str(error)})
+        except OSError as error:  # its text would name the folder on this machine
+            why = f"{path.name} cannot be read: {error.strerror}; make it readable for the orchestrator"
+            found.append({"filename": path.name, "name": None, "notes": "", "error": why})
+        except UnicodeDecodeError as error:
+            why = f"{path.name} is not text in UTF-8: {error.reason} at byte {error.start}; save it as UTF-8"
+            found.append({"filename": path.name, "name": None, "notes": "", "error": why})
+        except FleetmarkError as error:
+            found.append({"filename": path.name, "name": None, "notes": "", "error": error.detail})
         else:
             found.append({"filename": path.name, "name": recipe.name, "notes": recipe.notes, "error": None})
     return JSONResponse({"count": len(found), "recipes": found})

@@ -23,7 +23,7 @@ from orchestrator.operations.rows import row_of
 from orchestrator.reports.columns import Row, whole_row
 from orchestrator.reports.formats import FORMATS, table_format
 from orchestrator.reports.tables import csv_line, stream_csv_lines
-from orchestrator.store import campaigns, jobs, results
+from orchestrator.store import campaigns, job_lists, results
 from orchestrator.store.tables import Job, ResultRow
 from shared.errors import NotFound
 
@@ -110,7 +110,7 @@ def _ended(ctx: Context, campaign_id: str, column: Any, total: int) -> Iterator[
             made = {}
             if unanswered:
                 varied = ctx.varied.of(session, [campaign_id])[campaign_id]
-                made = {number: row_of(job, varied) for number, job in jobs.by_number(session, campaign_id, unanswered).items()}
+                made = {number: row_of(job, varied) for number, job in job_lists.by_number(session, campaign_id, unanswered).items()}
         yield from ((kept, made.get(number)) for number, kept in page)
 
 

@@ -73,10 +73,13 @@ def stop_service(ctx: Ctx, service_id: ServiceId) -> JSONResponse:
 
 
 def _cancelled(ctx: Context, job_id: str) -> bool:
-    """Cancel the job of a service, and return whether it is cancelled. It is not if it has ended since the last heartbeat of its worker."""
+    """Cancel the job of a service, and return whether it is cancelled. It is not if it has ended or was removed.
+
+    Then the last heartbeat of the worker is older than that, or the worker named a job that there never was.
+    """
     try:
         cancel_job(ctx, job_id)
-    except IllegalTransition:
+    except (IllegalTransition, NotFound):
         return False
     return True
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.api.bodies import RawBody, described, parse, parse_optional
@@ -16,6 +15,17 @@ from orchestrator.api.health import WorkerHealth, worker_health
 from orchestrator.api.ids import WorkerId
 from orchestrator.api.roles import caller_of
 from orchestrator.api.times import text_of_epoch
+from orchestrator.api.worker_bodies import (
+    Beat,
+    BeatAnswer,
+    Registered,
+    ResetAnswer,
+    StatusChange,
+    WorkerBody,
+    WorkerChange,
+    Workers,
+    WorkerState,
+)
 from orchestrator.api.worker_texts import WorkerTexts
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.enrolment import broker_for, remove, report_key_for, require_its_token
@@ -23,100 +33,13 @@ from orchestrator.registry import WorkerRecord
 from shared.capabilities import known_names, names_schema, resolve
 from shared.clock import clock_warning
 from shared.errors import FieldError, InvalidInput
-from shared.labels import Labels
-from shared.strict import Strict
 from shared.tokens import Role
-from shared.workers import DeviceInfo, Registration, WorkerStatus
+from shared.workers import Registration, WorkerStatus
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["workers"])
 
 MAX_KEPT = 64 * 2**10  # characters of JSON, for each field with free content
-
-SettableStatus = Literal["active", "busy", "cleanup", "faulty"]
-
-
-class Registered(BaseModel):
-    worker_id: str
-    status: str = Field(examples=["registered"])
-    action: Literal["created", "reconnected"]
-    broker_url: str
-    clock_offset_s: float | None = Field(
-        description="how far the device's clock is ahead of the orchestrator's, if it sent `clock`; negative when it is behind"
-    )
-    report_key: str | None = Field(description="the key that its reports must be signed with, if workers have logins of their own")
-
-
-class Quarantine(BaseModel):
-    """Says why a flapping device gets no work, and until when."""
-
-    reason: str
-    until: str
-
-
-class WorkerBody(BaseModel):
-    worker_id: str
-    device_name: str
-    ip_address: str
-    capabilities: list[str]
-    status: str
-    registered_at: str
-    last_seen: str
-    device_info: DeviceInfo
-    current_job: str | None
-    stage: str | None
-    progress: float | None
-    labels: dict[str, str]
-    agent_type: str
-    version: str
-    metrics: dict[str, Any]
-    quarantine: Quarantine | None
-    clock_offset_s: float | None = Field(
-        description="how far its clock was ahead of the orchestrator's when it registered; negative when it was behind, null if not known"
-    )
-
-
-class Workers(BaseModel):
-    count: int
-    workers: list[WorkerBody]
-
-
-class StatusChange(Strict):
-    status: SettableStatus
-
-
-class WorkerChange(Strict):
-    """Says what is changed of a worker. What is left out stays."""
-
-    labels: Labels | None = Field(
-        default=None,
-        description="all labels, in place of those before, also when the worker registers again; null gives it its own labels back",
-    )
-    capabilities: list[Annotated[str, Field(json_schema_extra=names_schema(known_names()))]] = Field(
-        default=[], min_length=1, max_length=64, description="only for a device that is driven by REST alone"
-    )
-
-
-class WorkerState(BaseModel):
-    worker_id: str
-    status: str
-
-
-class Beat(BaseModel):
-    """Describes a heartbeat of a device that uses REST. Every field may be left out."""
-
-    status: SettableStatus | None = None
-    current_job: str | None = Field(default=None, max_length=64)
-    metrics: dict[str, Any] | None = None
-
-
-class BeatAnswer(WorkerState):
-    action: str = Field(examples=["updated"])
-
-
-class ResetAnswer(WorkerState):
-    message: str
-
 
 EXAMPLE = {
     "device_name": "pi-5",

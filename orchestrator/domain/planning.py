@@ -258,7 +258,8 @@ def _unmeetable(jobs: Iterable[PlannedJob], fleet: Fleet) -> list[str]:
         capabilities = resolve(unit)
         if not fleet.able(capabilities, device, requires, needs):
             who = f" named {device}" if device else ""
-            what = "" if requires.is_empty() else f" that meets {requires.model_dump(exclude_defaults=True)}"
+            least = ", ".join(f"{name}: {value}" for name, value in requires.model_dump(exclude_defaults=True).items())
+            what = f" that meets `{least}`" if least else ""
             warnings[f"no registered worker{who} has {in_words(capabilities, needs)}{what} yet; the job waits for one"] = None
     return list(warnings)
 

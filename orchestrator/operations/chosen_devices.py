@@ -16,7 +16,7 @@ from orchestrator.domain.one_device import Chooser, Need
 from orchestrator.domain.placement import Fleet, KnownWorker
 from orchestrator.domain.stored import Unreadable, read_needs, read_requirements
 from orchestrator.domain.windows import Windows
-from orchestrator.store import jobs, lanes
+from orchestrator.store import lanes, turns
 from orchestrator.store.tables import Lane
 
 
@@ -56,7 +56,7 @@ class ChosenDevices:
         """Return the chooser. It and the lanes without a device are read when the first lane needs them."""
         if self._chooser is None:
             aimed = [lane.device for lane in self._opened if lane.device is not None]
-            self._chooser = Chooser(self._windows, self._living, jobs.working_on(self._session), aimed)
+            self._chooser = Chooser(self._windows, self._living, turns.working_on(self._session), aimed)
             for lane in lanes.unchosen(self._session):
                 with suppress(Unreadable):  # it has no say here; its own turn ends its jobs
                     self._unchosen[lane.campaign_id].append((lane.id or 0, _need_of(lane)))

@@ -15,7 +15,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.open_lanes import Chosen
 from orchestrator.operations.turn import take
 from orchestrator.operations.unreadable import UnreadableJob, fail_unreadable
-from orchestrator.store import jobs
+from orchestrator.store import turns
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import Job
 from shared.errors import Unavailable
@@ -41,7 +41,7 @@ def top_up(ctx: Context) -> int:
     """
     with ctx.store.read() as session:
         # Asked first, because a look at a fleet of 1 000 costs 17 ms of processor time, after each batch of results and at each sweep.
-        if not jobs.is_a_lane_open(session, ctx.clock.now()):
+        if not turns.is_a_lane_open(session, ctx.clock.now()):
             return 0
     able, quarantined = ctx.registry.fleets()
     sent, waits = 0, 0

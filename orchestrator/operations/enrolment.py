@@ -9,7 +9,7 @@ from sqlmodel import Session
 from orchestrator.domain.events import EventKind
 from orchestrator.operations.context import Context
 from orchestrator.operations.tokens import is_valid
-from orchestrator.store import jobs, tokens, worker_keys
+from orchestrator.store import in_flight, tokens, worker_keys
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import WorkerKey
 from shared.addresses import with_login
@@ -121,7 +121,7 @@ def remove(ctx: Context, worker_id: str) -> None:
 
     def write(session: Session) -> None:
         moves = Moves(session, ctx.clock.now())
-        for job in lock_jobs(session, [job.id for job in jobs.running_on(session, worker_id)]).values():
+        for job in lock_jobs(session, [job.id for job in in_flight.running_on(session, worker_id)]).values():
             if job.status == JobStatus.RUNNING and job.worker_id == worker_id:
                 moves.note(job, EventKind.HANDED_BACK, f"{worker_id} was removed", worker_id=worker_id)
                 moves.again(job, losses=job.losses)

@@ -18,7 +18,7 @@ from orchestrator.domain.placement import Place
 from orchestrator.domain.stored import Unreadable, read_workload
 from orchestrator.domain.windows import Route
 from orchestrator.operations.unreadable import UnreadableJob
-from orchestrator.store import jobs
+from orchestrator.store import turns
 from orchestrator.store.tables import Job, Lane
 from shared.jobs import MAX_BLOCK
 from shared.workloads import Workload
@@ -101,7 +101,7 @@ class OpenLane:
 
     def _upcoming(self, most: int) -> list[Job] | None:
         while len(self._page) < most and not self._ended:
-            found = jobs.next_in_lane(self._session, self._lane_id, self._now, self._size, after=self._last)
+            found = turns.next_in_lane(self._session, self._lane_id, self._now, self._size, after=self._last)
             self._page.extend(found)
             self._ended = len(found) < self._size
             self._last = (found[-1].position or 0) if found else self._last

@@ -7,10 +7,7 @@ the process that runs it. A report that does not count is kept as an event. If i
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlmodel import Session
@@ -19,12 +16,12 @@ from orchestrator.domain.buckets import DURATION, WAIT, Observation
 from orchestrator.domain.events import EventKind
 from orchestrator.domain.lifecycle import RETRIED_KINDS, deadline, next_try_of_handed_back
 from orchestrator.domain.stored import timeout_of
-from orchestrator.operations.artifacts import Lack, drop_uploads, keep_artifacts, keep_log
 from orchestrator.operations.authors import other_speaker
-from orchestrator.operations.awaited import note_lacks
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import fill_queues
 from orchestrator.operations.figures import figure_rows
+from orchestrator.operations.kept_files import keep_files
+from orchestrator.operations.recorded import Recorded
 from orchestrator.operations.removal import remove_files_of_unknown
 from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.setbacks import set_back
@@ -33,33 +30,10 @@ from orchestrator.store import campaigns, jobs, results
 from orchestrator.store.bulk import insert_many
 from orchestrator.store.moves import LockedJob, Moves, lock_jobs
 from orchestrator.store.tables import FigureRow, ResultRow
-from shared.ids import AttemptKey
 from shared.jobs import TERMINAL, JobStatus
 from shared.protocol.messages import RECORDED, UNWANTED, AttemptLog, HandBack, Report, Result, Started
 
 log = logging.getLogger(__name__)
-
-WRITERS = 2  # the number of threads that store files; creating a small file is mostly kernel time
-
-
-@dataclass
-class Recorded:
-    """Holds the outcome of recording a batch."""
-
-    answers: list[tuple[str, str, int, str]] = field(default_factory=list)  # worker, job, attempt, verdict
-    ended_jobs: list[str] = field(default_factory=list)
-    ended_campaigns: list[str] = field(default_factory=list)
-    more_of: list[str] = field(default_factory=list)  # campaigns with a cancelled job whose partial result has come
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # results to insert, by job
-    figures: list[dict[str, Any]] = field(default_factory=list)  # figures to insert
-    kept: list[Result] = field(default_factory=list)  # results whose files are wanted
-    again: set[AttemptKey] = field(default_factory=set)  # attempts among `kept` whose result was recorded before
-    dropped: list[Result] = field(default_factory=list)  # unwanted results, whose uploads are deleted
-    logs: list[Result | AttemptLog] = field(default_factory=list)  # the logs of attempts without a recorded result
-    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the paths at which the jobs of a campaign differ
-    observations: list[Observation] = field(default_factory=list)  # for the histograms
-    refused: list[tuple[Report, str]] = field(default_factory=list)  # reports about another worker's attempt, and the reason
-    objections: list[str] = field(default_factory=list)  # for each report of the batch, why it changed nothing; empty if it counted
 
 
 def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
@@ -69,7 +43,7 @@ def record(ctx: Context, batch: Sequence[Report]) -> Recorded:
         Unavailable: the database or Redis does not answer. Record the same batch again then; that is safe.
     """
     outcome = ctx.store.transact(lambda session: _write(session, ctx, batch))
-    unkept = _keep_files(ctx, outcome)
+    unkept = keep_files(ctx, outcome)
     ctx.registry.marks.tombstone(outcome.ended_jobs)  # copies of their messages may wait in a queue, and a newer attempt may run
     ctx.registry.marks.answer(answer for answer in outcome.answers if answer[3] == UNWANTED or answer[1:3] not in unkept)
     for report, reason in outcome.refused:
@@ -97,53 +71,6 @@ def _quietly_count(ctx: Context, observations: Sequence[Observation]) -> None:
         ctx.registry.histograms.add(observations)
     except Exception as error:  # noqa: BLE001 (whatever it is, the reports are recorded)
         log.warning("%d jobs are missing from the histograms: %s", len(observations), error)
-
-
-def _keep_files(ctx: Context, outcome: Recorded) -> set[AttemptKey]:
-    """Put the files of recorded results into their places. Return the attempts whose workers must keep and resend their files.
-
-    This happens outside of the transaction, because other transactions wait for its locks.
-    """
-
-    failed: set[AttemptKey] = set()
-    lacks: dict[AttemptKey, list[Lack]] = {}
-
-    def keep(reports: list[Result]) -> None:
-        for report in reports:
-            key = (report.job_id, report.attempt)
-            try:
-                found = keep_artifacts(ctx, report)
-            except OSError as error:
-                failed.add(key)
-                log.warning("the files of %s wait at their worker: %s; free some space, or make the folder writable", report.job_id, error)
-            except Exception as error:
-                log.exception("the files of attempt %d of %s cannot be kept", report.attempt, report.job_id)
-                lacks[key] = [Lack(f"its files cannot be kept ({type(error).__name__})", may_come=True)]
-            else:
-                if found or key in outcome.again:
-                    lacks[key] = found
-
-    by_job: dict[str, list[Result]] = defaultdict(list)  # the attempts of a job share one log file, so one thread writes them all
-    for report in outcome.kept:
-        by_job[report.job_id].append(report)
-    with ThreadPoolExecutor(WRITERS) as writers:
-        deque(writers.map(keep, by_job.values()), maxlen=0)
-    for dropped in outcome.dropped:
-        _quietly(ctx, drop_uploads, dropped, "what was uploaded for attempt %d of %s, which nobody wants, stays: %s")
-    for entry in outcome.logs:  # a log that cannot be written is lost: its worker does not send it again
-        _quietly(ctx, keep_log, entry, "the log of attempt %d of %s is lost: %s")
-    waiting = failed | note_lacks(ctx, lacks)
-    for kept in outcome.kept:
-        if (kept.job_id, kept.attempt) not in waiting:
-            _quietly(ctx, drop_uploads, kept, "what is left of the uploads for attempt %d of %s stays: %s")
-    return waiting
-
-
-def _quietly(ctx: Context, work: Callable[[Context, Any], None], report: Result | AttemptLog, sentence: str) -> None:
-    try:
-        work(ctx, report)
-    except Exception as error:  # a failure here must not change the answer to the worker
-        log.warning(sentence, report.attempt, report.job_id, error, exc_info=not isinstance(error, OSError))
 
 
 def _write(session: Session, ctx: Context, batch: Sequence[Report]) -> Recorded:

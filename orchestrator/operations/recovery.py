@@ -18,7 +18,7 @@ from orchestrator.domain.stored import Unreadable, read_needs, read_requirements
 from orchestrator.operations.cancel import after_end
 from orchestrator.operations.context import Context
 from orchestrator.operations.setbacks import set_back
-from orchestrator.store import jobs, queue_waits
+from orchestrator.store import in_flight, queue_waits
 from orchestrator.store.moves import Moves, lock_jobs
 from orchestrator.store.tables import Job, Lane
 from shared.capabilities import resolve_stored
@@ -132,7 +132,7 @@ def stand_still(ctx: Context, missed_s: float) -> int:
     """
     now, missed = ctx.clock.now(), timedelta(seconds=missed_s)
     with ctx.store.read() as session:
-        running = jobs.running(session)
+        running = in_flight.running(session)
     until: dict[str, tuple[int, datetime]] = {}
     for job in running:
         if job.deadline_at is not None:

@@ -80,10 +80,18 @@ def remove_campaign(ctx: Context, campaign_id: str) -> Removed:
     try:
         remove_files(ctx, campaign_id)
     except OSError as error:
-        left = str(error)
+        left = _without_folder(ctx, error)
         log.warning("%s is removed, but not all of its files: %s; they are tried again", campaign_id, error)
     log.info("removed %s: %d jobs, %d bytes", campaign_id, campaign.total_jobs, size)
     return Removed(campaign.id, campaign.name, campaign.ended_at, campaign.total_jobs, size, left)
+
+
+def _without_folder(ctx: Context, error: OSError) -> str:
+    """Return why a file cannot be removed, for an answer of the API, which does not say where the outputs folder is."""
+    file = Path(error.filename) if error.filename else None
+    if file is not None and file.is_relative_to(ctx.settings.outputs_dir):
+        return f"{file.relative_to(ctx.settings.outputs_dir)} cannot be removed: {error.strerror}"
+    return error.strerror or type(error).__name__
 
 
 def _require_ended(campaign: Campaign) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.removal import note_reset
-from orchestrator.store import campaigns, jobs, worker_keys
+from orchestrator.store import campaigns, in_flight, worker_keys
 from shared.capabilities import LABELS, RESULTS_QUEUE, worker_queue
 
 
@@ -29,7 +29,7 @@ def reset(ctx: Context) -> Cleared:
     """
     workers = ctx.registry.everyone()
     with ctx.store.read() as session:
-        private = [queue for queue in jobs.dispatched_queues(session) if queue not in LABELS]
+        private = [queue for queue in in_flight.dispatched_queues(session) if queue not in LABELS]
     note_reset(ctx, done=False)  # this comes first, so that a process which misses a campaign sees that it may have been reset
     gone = ctx.store.transact(campaigns.delete_all)
     note_reset(ctx, done=True)

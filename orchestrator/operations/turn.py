@@ -17,7 +17,7 @@ from orchestrator.domain.work_needs import WorkNeeds
 from orchestrator.operations.chosen_devices import ChosenDevices
 from orchestrator.operations.open_lanes import MOST_JOBS, Chosen, OpenCampaign, OpenLane, Taken
 from orchestrator.operations.unreadable import UnreadableJob
-from orchestrator.store import jobs, lanes
+from orchestrator.store import lanes, turns
 from orchestrator.store.lanes import LaneChange
 from orchestrator.store.tables import Lane
 from shared.capabilities import resolve_stored, worker_queue
@@ -31,9 +31,9 @@ def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> 
 
     On PostgreSQL only one process does this at a time. Otherwise two processes together could fill a queue beyond its window.
     """
-    if not jobs.lock_windows(session):
+    if not turns.lock_windows(session):
         return Taken(busy=True)
-    waiting = jobs.waiting(session)
+    waiting = turns.waiting(session)
     windows = Windows(living, [(item.queue, item.priority, item.jobs) for item in waiting])
     in_flight: Counter[str] = Counter()
     for item in waiting:
@@ -74,15 +74,15 @@ def take(session: Session, now: datetime, living: Fleet, quarantined: Fleet) -> 
             return len(message)
 
         deal({campaign_id: in_flight[campaign_id] for campaign_id in campaigns}, send_one)
-    jobs.mark_dispatched(session, [sent for message in taken.messages for sent in _sent(message)], now)
+    turns.mark_dispatched(session, [sent for message in taken.messages for sent in _sent(message)], now)
     return taken
 
 
-def _sent(message: Sequence[Chosen]) -> Iterator[jobs.Sent]:
+def _sent(message: Sequence[Chosen]) -> Iterator[turns.Sent]:
     first, is_block = message[0].job, len(message) > 1
     block = f"{first.id}.{first.attempt}" if is_block else None
     timeout_s = sum(one.workload.timeout_s for one in message) if is_block else None
-    return (jobs.Sent(one.job.id, one.place.queue, one.place.capability, block, timeout_s) for one in message)
+    return (turns.Sent(one.job.id, one.place.queue, one.place.capability, block, timeout_s) for one in message)
 
 
 class _Routes:
@@ -128,7 +128,7 @@ def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
     last: Lane | None = None
     seen: set[int | None] = set()  # a lane whose priority has just been lowered is on two pages
     while True:
-        page = jobs.open_lanes(session, now, LANES_AT_ONCE, last)
+        page = turns.open_lanes(session, now, LANES_AT_ONCE, last)
         yield from ((lane, running) for lane, running in page if lane.id not in seen)
         seen.update(lane.id for lane, _ in page)
         if len(page) < LANES_AT_ONCE:
@@ -138,4 +138,4 @@ def _open_lanes(session: Session, now: datetime) -> Iterator[tuple[Lane, int]]:
 
 def _jobs_of(session: Session, lane: Lane, now: datetime, why: str) -> list[UnreadableJob]:
     assert lane.id is not None
-    return [UnreadableJob(job.id, job.attempt, why) for job in jobs.next_in_lane(session, lane.id, now, MOST_JOBS)]
+    return [UnreadableJob(job.id, job.attempt, why) for job in turns.next_in_lane(session, lane.id, now, MOST_JOBS)]

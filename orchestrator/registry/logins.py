@@ -39,7 +39,8 @@ class Logins:
         with self._link.answering():
             rules = worker_rules(worker_id, capabilities, database)
             try:
-                self._link.redis.execute_command("ACL SETUSER", *setuser(user, password_rule(password), rules))  # type: ignore[no-untyped-call]
+                command = ("ACL SETUSER", *setuser(user, password_rule(password), rules))
+                self._link.redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py does not type it
             except redis.ResponseError as error:
                 if is_away(error):
                     raise

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from shared.labels import PRICE_LABEL, price_in
 from shared.protocol.messages import Device
 
 SETTING = "FLEETMARK_WORKER_PRICE_PER_HOUR"
-PRICE_LABEL = "price_per_hour"  # a worker may have the price in a label of this name, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,9 @@ class Price:
 def price_of(device: Device) -> Price | None:
     """Return the price of a device at the time of the result: by its worker's setting, else by its label, else None.
 
-    A label that is not a price, such as `cheap`, gives None.
+    A label that is not a price, such as `cheap`, gives None (see `shared.labels.why_no_price`).
     """
     if device.price_per_hour is not None:
         return Price(device.price_per_hour, SETTING)
-    try:
-        price = float(device.labels.get(PRICE_LABEL, ""))
-    except ValueError:
-        return None
-    return Price(price, f"the label {PRICE_LABEL}") if math.isfinite(price) and price >= 0 else None
+    price = price_in(device.labels)
+    return None if price is None else Price(price, f"the label {PRICE_LABEL}")

@@ -1,7 +1,8 @@
 """Reads the telemetry of jobs, and writes it as one `telemetry.parquet` for the campaign.
 
 The file has a row for each sample: `job_id`, `attempt`, `repeat` and `phase` (what was measured at that moment), `t` (seconds since the
-job's first sample), `gap` (samples before this one are late or missing), one column for each thing that was sampled on any device, and
+job's first sample), `gap` (samples before this one are late or missing), `time_utc` (the wall clock's time: that of the first sample, and
+`t` after it, so that a clock which is set meanwhile moves no sample), one column for each thing that was sampled on any device, and
 `missing`: why columns of this job are null, as `name: reason` in lines. Nothing is interpolated. Only some jobs are in memory at a time.
 """
 
@@ -36,6 +37,8 @@ FOLDER = "telemetry"
 PARQUET = "telemetry.parquet"
 PARQUET_FORMAT = 1
 # 1: the first format.
+OWN_COLUMNS = frozenset({"job_id", "attempt", "repeat", "phase", "t", "gap", "time_utc", "missing"})
+LAST_WALL_S = 253_402_300_800.0  # the end of the year 9999, in seconds since 1970: a later time is no time
 MAX_BYTES = 256 * 2**20  # the limit of the unpacked arrays of one job: 900 columns of 36 000 samples
 MAX_COLUMNS = 2_000  # the limit of one campaign; devices with very many different series lose some
 GROUP_ROWS = 50_000
@@ -148,10 +151,16 @@ def _schema(arrow: pa, units: dict[str, str]) -> pa.Schema:
         arrow.field("phase", text),
         arrow.field("t", arrow.float64(), metadata={"unit": "s"}),
         arrow.field("gap", arrow.bool_()),
-        *(arrow.field(name, arrow.float64(), metadata={"unit": unit}) for name, unit in units.items()),
+        arrow.field("time_utc", arrow.timestamp("us", tz="UTC")),
+        *(arrow.field(_label(name), arrow.float64(), metadata={"unit": unit}) for name, unit in units.items()),
         arrow.field("missing", text),
     ]
     return arrow.schema(fields, metadata={"fleetmark_format": str(PARQUET_FORMAT)})
+
+
+def _label(name: str) -> str:
+    """Return what a column is called in the file. A sampler of a plug-in may use one of our names, and pandas reads no name twice."""
+    return f"{name}_sampled" if name in OWN_COLUMNS else name
 
 
 def _table(arrow: pa, job: Sampled, found: Telemetry, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
@@ -159,7 +168,7 @@ def _table(arrow: pa, job: Sampled, found: Telemetry, schema: pa.Schema, names: 
     repeats, phases = phases_of(found)
     columns: list[Any] = [_same(arrow, job.job_id, count), arrow.array(np.full(count, job.attempt, dtype=np.int32))]
     columns += [arrow.array(repeats, type=arrow.int32()), arrow.array(phases, type=arrow.string()).dictionary_encode()]
-    columns += [arrow.array(found.t), arrow.array(found.gap)]
+    columns += [arrow.array(found.t), arrow.array(found.gap), _wall_times(arrow, found)]
     for name in names:
         values = found.column(name)
         columns.append(arrow.nulls(count, arrow.float64()) if values is None else arrow.array(values, mask=np.isnan(values)))
@@ -170,6 +179,14 @@ def _table(arrow: pa, job: Sampled, found: Telemetry, schema: pa.Schema, names: 
 def _same(arrow: pa, text: str, count: int) -> pa.DictionaryArray:
     """Return a column that has the same text in each row."""
     return arrow.DictionaryArray.from_arrays(arrow.array(np.zeros(count, dtype=np.int32)), arrow.array([storable_text(text)]))
+
+
+def _wall_times(arrow: pa, found: Telemetry) -> Any:
+    """Return the wall clock's time of each sample. It is null if the worker did not know it."""
+    begin = found.header.started_at
+    known = begin > 0 and begin + (found.t[-1] if found.t.size else 0.0) < LAST_WALL_S
+    micros = np.round((begin + found.t) * 1e6).astype(np.int64) if known else np.zeros(found.t.size, dtype=np.int64)
+    return arrow.array(micros, mask=np.full(found.t.size, not known)).cast(arrow.timestamp("us", tz="UTC"))
 
 
 def _reasons(header: Header) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -109,7 +110,8 @@ class Store:
     def write_trouble(self) -> str | None:
         """Return why the database takes no writes, or None if it takes them. It waits for no lock and leaves nothing in the database.
 
-        On PostgreSQL it is not known how full the server's disk is: that shows at the next write.
+        The text names no file, because `GET /api/health` shows it to everybody. On PostgreSQL it is not known how full the server's disk
+        is: that shows at the next write.
 
         Raises:
             Unavailable: the database does not answer.
@@ -128,14 +130,14 @@ class Store:
                 cursor.execute(f"PRAGMA user_version={number}")  # BEGIN IMMEDIATE alone succeeds on a read-only file
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # if it is busy, another process writes
-                    return f"{error}: make {self.url.database} writable for the orchestrator"
+                    return f"{error}: make the file in FLEETMARK_DATABASE_URL writable for the orchestrator"
             finally:
                 if driver.in_transaction:
                     cursor.execute("ROLLBACK")
                 cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
                 cursor.close()
         if not os.access(file, os.W_OK):
-            return f"{file} cannot be written: mount its file system for writing, and make it writable for the orchestrator"
+            return "its file cannot be written: mount its file system for writing, and make the file writable for the orchestrator"
         free = shutil.disk_usage(file).free
         return f"its disk is full ({free} bytes are free): free some space there" if free < SQLITE_MIN_FREE_BYTES else None
 
@@ -187,6 +189,10 @@ def _is_transient(error: DBAPIError) -> bool:
     return "database is locked" in str(error.orig)
 
 
+# PostgreSQL says these to a connection that a wrong address makes. psycopg gives such an error no code.
+_REFUSED = re.compile(r'authentication failed|no pg_hba\.conf entry|(?:database|role) ".*" does not exist')
+
+
 @contextmanager
 def _as_unavailable() -> Iterator[None]:
     try:
@@ -202,7 +208,8 @@ def _as_unavailable() -> Iterator[None]:
             raise Unavailable(f"the database's disk is full ({_reason(error)}): free some space there, then try again") from error
         if getattr(error.orig, "sqlstate", None) == FORBIDDEN:
             raise Unavailable(f"the database refuses our user ({_reason(error)}): grant it every right on Fleetmark's tables") from error
-        raise Unavailable(f"the database does not answer: {_reason(error)}; try again in a moment") from error
+        todo = "correct FLEETMARK_DATABASE_URL" if _REFUSED.search(str(error.orig)) else "try again in a moment"
+        raise Unavailable(f"the database does not answer: {_reason(error)}; {todo}") from error
 
 
 def _is_away(error: DBAPIError) -> bool:

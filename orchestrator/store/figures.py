@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, delete, literal, select, text, tuple_, update
 from sqlmodel import Session, col
 
-from orchestrator.store.jobs import count_rows, wanted_jobs
+from orchestrator.store.job_lists import count_rows, wanted_jobs
 from orchestrator.store.tables import Campaign, FigureRow, Job, ResultRow
 from orchestrator.store.types import where_json
 from shared.errors import FieldError, NotFound

@@ -188,9 +188,10 @@ class Moves:
         values[columns.status] = case((over, str(CampaignStatus.COMPLETED)), else_=columns.status)
         values[columns.ended_at] = case((left == 0, bindparam("now", self.now, type_=columns.ended_at.type)), else_=columns.ended_at)
         connection = self._session.connection()
-        # SQLModel does not type `__table__`
-        done: CursorResult[Any] = connection.execute(update(Campaign.__table__).where(columns.id == campaign_id).values(values))  # type: ignore[attr-defined]
-        assert done.rowcount == 1
+        statement = update(Campaign.__table__).where(columns.id == campaign_id).values(values)  # type: ignore[attr-defined]  # as above
+        done: CursorResult[Any] = connection.execute(statement)
+        if done.rowcount != 1:
+            raise IllegalTransition(f"campaign {campaign_id} was removed while its jobs changed; nothing was written")
         state = connection.execute(select(columns.pending_jobs + columns.running_jobs).where(columns.id == campaign_id)).scalar_one()
         return bool(state == 0)
 

@@ -56,6 +56,6 @@ def add_retry(session: Session, old: LockedJob, now: datetime) -> str | None:
         "not_before": bindparam("now", now, type_=moment),  # its queue timeout counts from here
     }
     source = select(*(getattr(Job, name) for name in _SAME), *own.values()).where(col(Job.id) == old.id)
-    # untyped in SQLModel
-    session.connection().execute(insert(Job.__table__).from_select([*_SAME, *own], source))  # type: ignore[attr-defined]
+    copied = insert(Job.__table__).from_select([*_SAME, *own], source)  # type: ignore[attr-defined]  # untyped in SQLModel
+    session.connection().execute(copied)
     return new

@@ -18,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.stats import ranks
+from shared.steadiness import ranks
 
 # the number of values in both samples together; counting their permutations takes milliseconds, and above it the normal curve is close
 EXACT_UP_TO = 60

@@ -12,7 +12,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.recovery import Overdue, end_overdue, note_served, postpone
 from orchestrator.registry import WorkerRecord
 from orchestrator.store import queue_waits
-from orchestrator.store.jobs import RunningJob
+from orchestrator.store.in_flight import RunningJob
 from orchestrator.watch.word import holds, named
 from shared.jobs import MAX_TIMEOUT_S, JobStatus
 from shared.workers import WAITING_FOR_HOST, WorkerStatus

@@ -9,7 +9,7 @@ from orchestrator.domain.findings import Found
 from orchestrator.operations.context import Context
 from orchestrator.operations.recovery import Lost, lose
 from orchestrator.registry import WorkerRecord
-from orchestrator.store.jobs import RunningJob
+from orchestrator.store.in_flight import RunningJob
 from orchestrator.watch.flapping import Fault, quarantine_flapping
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.word import holds, named

@@ -8,7 +8,7 @@ from datetime import timedelta
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import publish_again
 from orchestrator.registry import WorkerRecord
-from orchestrator.store import jobs
+from orchestrator.store import in_flight, jobs
 
 SENT_AT_ONCE = 1_000
 
@@ -35,7 +35,7 @@ def send_lost(
     short = [queue for queue, depth in depths.items() if depth < sent[queue]]
     before = ctx.clock.now() - timedelta(seconds=2 * ctx.settings.watch_sweep_s)  # a job that was marked later may not be published yet
     with ctx.store.read() as session:
-        unheard = jobs.dispatched_before(session, short, before)
+        unheard = in_flight.dispatched_before(session, short, before)
     if not unheard:
         return 0, set()
     held = {key for worker in workers if ctx.registry.is_heard(worker) for key in worker.held}

@@ -11,8 +11,8 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.recovery import note_starts, undispatch
 from orchestrator.registry import WorkerRecord
-from orchestrator.store import jobs
-from orchestrator.store.jobs import RunningJob
+from orchestrator.store import in_flight, jobs, turns
+from orchestrator.store.in_flight import RunningJob
 from orchestrator.watch.deadlines import end_overdue_jobs, keep_clocks
 from orchestrator.watch.losses import condemn_silent, requeue_unheld
 from orchestrator.watch.lost_messages import send_lost
@@ -54,7 +54,7 @@ def sweep(
     """
     found = Found()
     with ctx.store.read() as session:
-        running = jobs.running(session)
+        running = in_flight.running(session)
     old = stood_still()
     began = ctx.clock.now()
     workers = {worker.id: worker for worker in ctx.registry.registered()}
@@ -158,12 +158,12 @@ def _send_again(ctx: Context, memory: Memory, workers: dict[str, WorkerRecord], 
     """Take jobs back out of queues that no worker serves, and send jobs again whose messages were lost."""
     sent: Counter[str] = Counter()
     with ctx.store.read() as session:
-        for item in jobs.waiting(session):
+        for item in turns.waiting(session):
             sent[item.queue] += item.messages
     served_by_some = _served(workers.values())
     deserted = [queue for queue in sent if queue not in served_by_some]
     with ctx.store.read() as session:
-        back = jobs.dispatched_in(session, deserted)
+        back = in_flight.dispatched_in(session, deserted)
         session.expunge_all()
     found.jobs_undispatched += undispatch(ctx, back)
     if deserted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.registry import WorkerRecord
-from orchestrator.store.jobs import RunningJob
+from orchestrator.store.in_flight import RunningJob
 
 
 def named(worker: WorkerRecord) -> str:

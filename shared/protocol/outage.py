@@ -18,6 +18,7 @@ _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.O
 _UNKNOWN_COMMAND = re.compile(r"\bunknown command\b", re.IGNORECASE)
 # redis-py has no classes for these errors. MISCONF: Redis cannot write its snapshot or log to disk. NOREPLICAS: a failover is not
 # finished. BUSY and UNKILLABLE: a script blocks the server.
+_LOGIN = "correct the login in its address, or make the logins again if Redis has lost them in a restart (`fleetmark redis-acl --apply`)"
 _AWAY_BY_NAME = re.compile(r"\b(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE) ")
 
 
@@ -46,7 +47,13 @@ def answering(who: str) -> Iterator[None]:
             ) from error
         if not is_away(error):
             raise
-        raise Unavailable(f"{who} does not answer: {error}; try again in a moment") from error
+        raise Unavailable(not_answering(who, error)) from error
+
+
+def not_answering(who: str, error: Exception) -> str:
+    """Return the sentence for an error that means "Redis is unavailable", with what to do. Waiting does not mend a wrong login."""
+    login = isinstance(error, redis.AuthenticationError)
+    return f"{who} does not answer: {str(error).removesuffix('.')}; {_LOGIN if login else 'try again in a moment'}"
 
 
 def once_more() -> Retry:

@@ -158,7 +158,8 @@ def _value(axes: Sequence[Axis], chosen: tuple[int, ...], content: Any) -> Any:
 def _alone(owner: type[BaseModel], key: str) -> type[Strict]:
     """Return a pydantic model that has only one key of another model, with the same validation."""
     field = owner.model_fields[key]
-    made: type[Strict] = create_model(f"{owner.__name__}.{key}", __base__=Strict, **{key: (field.annotation, field)})  # type: ignore[call-overload]
+    fields: dict[str, Any] = {key: (field.annotation, field)}
+    made: type[Strict] = create_model(f"{owner.__name__}.{key}", __base__=Strict, **fields)
     return made
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from yaml.scanner import ScannerError
 
+from shared.capabilities import resolve
 from shared.errors import FieldError, InvalidInput, nearest
 from shared.jobs import DEFAULT_REPEATS
 from shared.json_text import RepeatedKey, read_json_text
@@ -22,6 +23,7 @@ from shared.recipes.forms import FORMS
 from shared.recipes.hub_addresses import wrong_hub_addresses
 from shared.recipes.keys import is_by_name, section
 from shared.recipes.other_frameworks import other_form, why_refused
+from shared.recipes.other_tools import PLACES
 from shared.recipes.schema import Recipe
 from shared.recipes.service_words import in_our_words
 from shared.recipes.services import TAGGED, UNKNOWN_TYPE
@@ -119,9 +121,11 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     location, owner = _keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields))
+        message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields), PLACES)
+    elif item["type"] == "missing" and location == ["on"]:
+        message = "is missing; it says what a device must be able to do, such as [cpu.onnx]"
     elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):
-        message = f"must be a list: write [{without_logins(str(item['input'])):.{LONGEST_ADVICE}}]"
+        message = _as_a_list(location, str(item["input"]))
     elif item["type"] == UNKNOWN_TYPE and isinstance(item["input"], dict) and item["input"].get("type") is not None:
         message = _no_such_type(location[-1], item["input"]["type"])
         location = [*location, "type"]
@@ -134,6 +138,17 @@ def field_error(item: Any, places: Places | None) -> FieldError:
     elif item["type"] not in ("missing", "value_error", UNKNOWN_TYPE):
         message = with_value(_SHAPES.get(item["type"], message), item["input"])
     return FieldError(path=path_of(location), message=_with_line(message, location, places))
+
+
+def _as_a_list(location: Sequence[str | int], value: str) -> str:
+    """Return how a single value is written as a list. A list with a compute unit that is not known would be refused next."""
+    if location == ["on"]:
+        try:
+            for unit in value.split(","):
+                resolve(unit.strip())
+        except InvalidInput as error:
+            return f"must be a list, such as [cpu.onnx]; {without_logins(error.detail)}"
+    return f"must be a list: write [{without_logins(value):.{LONGEST_ADVICE}}]"
 
 
 def _too_short(least: int, value: Any) -> str:

@@ -228,7 +228,9 @@ if TYPE_CHECKING:
     AnyClient = ClientSection
 else:
     AnyService = Annotated[
-        Union[tuple(_section_of(ServiceSection, name, "service", kind.settings, (name,)) for name, kind in SERVICES.items())],  # noqa: UP007
+        Union[  # noqa: UP007 - made from a list
+            tuple(_section_of(ServiceSection, name, "service", kind.settings, (name,)) for name, kind in SERVICES.items())
+        ],
         Discriminator(
             _service_tag,
             custom_error_type=UNKNOWN_TYPE,

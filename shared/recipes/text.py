@@ -78,7 +78,7 @@ class _Constructor(SafeConstructor):
     def number(self, node: yaml.ScalarNode, read: Any) -> int | float:
         text = str(self.construct_scalar(node))
         try:
-            return read(text.replace("_", "").lower())  # type: ignore[no-any-return]
+            return read(text.replace("_", "").lower())  # type: ignore[no-any-return]  # int or float, by `read`
         except ValueError as error:
             raise ConstructorError(None, None, f"no number that can be read: {without_logins(repr(text)):.80}", node.start_mark) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -71,6 +71,18 @@ class ServiceSettings(Strict):
     """Is the base of a service's own settings: how a server is started."""
 
 
+@runtime_checkable
+class PathRule(Protocol):
+    """Is a type of service whose addresses cannot have every path. The others take any path, or do not look at it."""
+
+    def check_path(self, path: str) -> None:
+        """Check the path of an address, which begins with `/` or is empty.
+
+        Raises:
+            ValueError: no such service has this path. The message says what to write.
+        """
+
+
 class ServiceKind(Protocol):
     """Describes one type of service.
 
@@ -133,6 +145,8 @@ def whole_address(kind: ServiceKind, address: str) -> str:
         named = False
     if not named:
         raise ValueError(f"an address names a host, and its port is a number from 1 to 65535: write it like {known}HOST:PORT")
+    if isinstance(kind, PathRule):
+        kind.check_path(parts.path)
     return whole
 
 

@@ -87,6 +87,12 @@ class Minio:
         "get_bytes_per_second": FigureKind("B/s", "higher", "bytes of objects per second that were read, without the heads of HTTP"),
     }
 
+    def check_path(self, path: str) -> None:
+        if path.strip("/"):
+            raise ValueError(
+                f"the address of an S3 server has no path, and this one has {path!r:.100}; write the bucket into `client.settings.bucket`"
+            )
+
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, MinioClient)
         return one_phase("mixed", mix_of(client.operation_mix, OPERATIONS), count or client.num_requests or client.num_objects, duration_s)

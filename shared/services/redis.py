@@ -69,6 +69,14 @@ class Redis:
         "bytes_per_second": FigureKind("B/s", "higher", "bytes per second that were sent and received"),
     }
 
+    def check_path(self, path: str) -> None:
+        database = path.strip("/")
+        if database and not (database.isascii() and database.isdigit()):
+            raise ValueError(
+                f"the path of an address of Redis is the number of a database, and this one is {path!r:.100}; "
+                "write it like `redis://HOST:PORT/0`, or leave the path out"
+            )
+
     def phases(self, client: ClientSettings, count: int | None, duration_s: float | None) -> tuple[Phase, ...]:
         assert isinstance(client, RedisClient)
         return one_phase("mixed", mix_of(client.operation_mix, OPERATIONS), count or client.num_requests, duration_s)

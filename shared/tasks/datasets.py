@@ -14,6 +14,7 @@ MAX_BYTES = 64 * 2**20  # of a whole file
 MAX_DOCUMENT = 1_000_000  # characters; longer than the context of every model that we know
 MAX_DOCUMENTS = 10_000
 MAX_ID = 200  # characters
+_BEGIN = 1_000  # bytes in which a dump of a wiki names its format
 SHAPE = '{"id": "a-1", "document": "the text", "summary": "what a good answer says"}'
 _REFERENCES = ("summary", "reference", "references")
 _KEYS = ("id", "document", "question", *_REFERENCES)
@@ -29,9 +30,11 @@ def read_dataset(file: Path) -> list[Document]:
     if (size := file.stat().st_size) > MAX_BYTES:
         raise ValueError(f"it has {size} bytes, and a data set has at most {MAX_BYTES}: split it")
     content = file.read_bytes()
-    if content.lstrip().startswith(b"<"):
+    if (begin := content.lstrip()[:_BEGIN]).startswith(b"<"):
+        what = "a dump of a wiki in XML" if b"<mediawiki" in begin else "HTML or XML"
         raise ValueError(
-            f"it is HTML or XML: a data set has a document in each line, such as {SHAPE}; a page of a wiki is named {PAGE_SHAPE}"
+            f"it is {what}, and a data set has a document in each line: write its texts as lines such as {SHAPE}, "
+            f"or name one page of a wiki by its address, such as {PAGE_SHAPE}"
         )
     if (answer := answer_in(content)) is None:
         return list(documents_of(content))

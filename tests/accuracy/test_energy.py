@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -149,6 +150,46 @@ def test_a_counter_that_falls_within_a_window_gives_no_energy_and_never_a_negati
     assert power.joules == pytest.approx(2_000.0)
     between = energy_of(times, [Window(0.0, 10.0, 50), Window(15.0, 5.0, 25)], counter=counter)
     assert between.joules == pytest.approx(1_500.0), "it fell while nothing was timed"
+
+
+@pytest.mark.parametrize(
+    ("moves", "said"),
+    [(lambda _: False, "never moved"), (lambda at: at < 12, "stood still for 8"), (lambda at: at > 6, "stood still for 6")],
+)
+def test_a_counter_that_stands_still_gives_no_energy_though_its_steps_are_documented(moves: Callable[[float], bool], said: str) -> None:
+    """Virtual machines have counters that never move: the energy would be 0 J, and that of one that stops would be too small."""
+    times = times_of(20)
+    taken, counter = 0.0, []
+    for at in times:
+        taken += 3.0 if moves(at) else 0.0
+        counter.append(taken)
+    windows = [Window(0.0, 20.0, 100)]
+    found = energy_of(times, windows, counter=counter, step_s=0.001)
+    assert found.joules is None
+    assert f"the counter of energy {said}" in found.missing
+    assert energy_of(times, windows, counter=counter, power=[30.0] * len(times), step_s=0.001).source == "integrated"
+
+
+def test_a_counter_with_few_and_uneven_steps_has_not_stopped() -> None:
+    """A battery shows its energy in steps of 36 J. At about 12 W, there are 3 s between two of them, and sometimes 6 s."""
+    times = times_of(600)
+    counter = [36.0 * (math.floor(at / 3) if at % 30 < 24 else math.floor(at / 6) * 2) for at in times]
+    found = energy_of(times, [Window(0.0, 600.0, 100)], counter=counter)
+    assert found.source == "counter"
+    assert found.watts == pytest.approx(12.0, rel=0.02)
+
+
+@pytest.mark.parametrize("watts", [0.0, -5.0])
+def test_a_meter_that_shows_no_power_gives_no_energy(watts: float) -> None:
+    times = times_of(20)
+    found = energy_of(times, [Window(0.0, 20.0, 100)], power=[watts] * len(times))
+    assert found.joules is None
+    assert "which no device takes: its meter does not work" in found.missing
+
+
+def test_a_counter_without_a_known_range_cannot_have_come_to_its_end() -> None:
+    total = Unwrapped(0.0)
+    assert [total.add(value) for value in (5.0, 9.0, 1.0, 2.0)] == [0.0, 4.0, 0.0, 1.0]
 
 
 def test_averages_and_peaks_are_of_the_windows() -> None:

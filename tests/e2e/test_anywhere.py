@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import pytest
 from tests.e2e.processes import MARK as MARK_OF_COMMAND
 from tests.e2e.processes import SMALL_RECIPE, InstalledCommand, wait_until
 from tests.proxy_server import proxy_server
-from tests.servers import free_port
+from tests.servers import free_port, speaks_ipv6
 
 # These are names of files that a Celery user may have in the folder, and names that our own processes import.
 MODULES = (
@@ -62,16 +61,7 @@ def _told(ask: Callable[[], T], otherwise: T) -> T:
         return otherwise
 
 
-def _speaks_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-BIND, HERE = ("::", "[::1]") if _speaks_ipv6() else ("0.0.0.0", "127.0.0.1")
+BIND, HERE = ("::", "[::1]") if speaks_ipv6() else ("0.0.0.0", "127.0.0.1")
 
 
 def test_everything_starts_and_measures_in_a_folder_of_other_modules_behind_a_proxy_on_every_address(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+from sqlmodel import Session
 
 from orchestrator.operations.authors import Said, doubts
 from orchestrator.operations.context import Context
@@ -14,6 +15,7 @@ from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
 from orchestrator.operations.tokens import create_token, revoke_token
 from orchestrator.store import jobs
+from orchestrator.store.tables import WorkerKey
 from shared.capabilities import worker_queue
 from shared.clock import FakeClock
 from shared.errors import Forbidden
@@ -61,6 +63,19 @@ def test_a_worker_has_one_key_until_it_is_removed_and_what_it_signed_counts_unti
     second = report_key_for(ctx, worker, None)
     assert second != first
     assert [bool(doubt) for doubt in doubts(ctx, [before, said(worker, second)])] == [True, False]
+
+
+def test_a_worker_whose_stored_key_is_damaged_holds_up_no_other(ctx: Context, register: Register) -> None:
+    damaged, sound = register(), register("other")
+    lost, key = report_key_for(ctx, damaged, None), report_key_for(ctx, sound, None)
+
+    def damage(session: Session) -> None:
+        session.get_one(WorkerKey, damaged).secret = "no hexadecimal digits"
+
+    ctx.store.transact(damage)
+    doubt, none = doubts(ctx, [said(damaged, lost), said(sound, key)])
+    assert f"says it is of {damaged}, whose stored key cannot be read: remove that worker (DELETE /api/workers/{damaged})" in doubt
+    assert none == ""
 
 
 def test_a_worker_with_a_key_is_believed_only_with_its_signature(ctx: Context, register: Register) -> None:

@@ -21,7 +21,7 @@ from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted
 from orchestrator.operations.turn import take
-from orchestrator.store import jobs
+from orchestrator.store import in_flight, jobs
 from orchestrator.store.tables import Job, Lane, ResultRow
 from orchestrator.watch import Watch
 from shared.clock import FakeClock
@@ -277,7 +277,7 @@ def test_of_each_running_job_the_watch_reads_its_timeout_and_not_the_rest_of_its
     for name, workload in zip(names[1:], NONSENSE, strict=True):
         spoil(ctx, name, workload)
     with ctx.store.read() as session:
-        found = {one.id: one for one in jobs.running(session)}
+        found = {one.id: one for one in in_flight.running(session)}
         stored = {name: jobs.get(session, name).workload for name in names}
     assert {name: one.timeout_s for name, one in found.items()} == {name: timeout_of(workload) for name, workload in stored.items()}
     assert found[names[0]].timeout_s == 77.0

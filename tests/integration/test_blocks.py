@@ -14,7 +14,7 @@ from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import submit_recipe
 from orchestrator.registry import Registry
-from orchestrator.store import jobs
+from orchestrator.store import job_lists, turns
 from orchestrator.store.tables import Campaign, Job
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
@@ -53,7 +53,7 @@ def worker(register: Register) -> str:
 
 def rows(ctx: Context, campaign: Campaign) -> list[Job]:
     with ctx.store.read() as session:
-        found = jobs.page(session, campaign_id=campaign.id)
+        found = job_lists.page(session, campaign_id=campaign.id)
         session.expunge_all()
         return found
 
@@ -244,11 +244,11 @@ def test_the_jobs_of_a_lost_message_are_sent_again_each_alone_and_those_of_one_t
 def test_the_table_counts_jobs_and_messages_that_wait(ctx: Context, worker: str) -> None:
     compare(ctx)
     with ctx.store.read() as session:
-        assert [(item.jobs, item.messages) for item in jobs.waiting(session)] == [(4, 1)]
+        assert [(item.jobs, item.messages) for item in turns.waiting(session)] == [(4, 1)]
     ctx.registry.set_status(worker, WorkerStatus.FAULTY)
     sweep(ctx, Memory(), may_condemn=True)
     with ctx.store.read() as session:
-        assert jobs.waiting(session) == [], "what nobody serves is taken back"
+        assert turns.waiting(session) == [], "what nobody serves is taken back"
 
 
 def test_the_stage_of_each_job_is_its_own(ctx: Context, worker: str) -> None:

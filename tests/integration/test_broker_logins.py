@@ -24,7 +24,7 @@ from shared.protocol.logins import flower_rules, orchestrator_rules, password_ru
 from tests.integration.flower_process import flower_on
 from tests.integration.orchestrator_process import Orchestrator
 from tests.integration.worker_process import ROOT, Fleet, Worker, eventually, fleet_at, tiny_job
-from tests.servers import RedisServer, free_port, server_folder
+from tests.servers import RedisServer, free_port, running, server_folder
 
 ADMIN = "admins-only"
 OTHER = "worker-00000000other"
@@ -32,11 +32,8 @@ OTHER = "worker-00000000other"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    with server_folder() as folder:
-        made = RedisServer(folder, append_only=False, password=ADMIN)
-        made.start()
+    with running(lambda folder: RedisServer(folder, append_only=False, password=ADMIN)) as made:
         yield made
-        made.stop()
 
 
 def _redis_acl(server: RedisServer, *options: str) -> subprocess.CompletedProcess[str]:

@@ -16,17 +16,14 @@ from shared.protocol import keys
 from tests.forwarder import Forwarder, forwarder
 from tests.integration.control_plane import HEARTBEAT_TIMEOUT_S, TIMEOUT, control_plane, job, submit_jobs, until
 from tests.integration.worker_process import Fleet, eventually, fleet_at
-from tests.servers import RedisServer, server_folder
+from tests.servers import RedisServer, running
 
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Yield a Redis that a test may stop. It keeps its data, unless a test asks for one that does not."""
-    with server_folder() as folder:
-        made = RedisServer(folder, append_only=getattr(request, "param", True))
-        made.start()
+    with running(lambda folder: RedisServer(folder, append_only=getattr(request, "param", True))) as made:
         yield made
-        made.stop()
 
 
 @pytest.fixture

@@ -71,6 +71,15 @@ def test_a_database_that_forbids_its_user_to_write_is_away(postgres_server: Post
     owner.close()
 
 
+@pytest.mark.parametrize("wrong", ["database", "user"])
+def test_a_wrong_address_of_a_database_is_to_be_corrected_and_not_waited_for(postgres_server: PostgresServer, wrong: str) -> None:
+    right = make_url(postgres_server.create_database(f"there_{wrong}"))
+    store = Store(right.set(database="nobody_made_it") if wrong == "database" else right.set(username="nobody"))
+    with pytest.raises(Unavailable, match=r"does not exist; correct FLEETMARK_DATABASE_URL$"):
+        store.ping_ms()
+    store.close()
+
+
 def test_more_ids_than_a_statement_takes_are_looked_up_all_the_same(ctx: Context, submit: Submit) -> None:
     campaign = submit(jobs=2).campaign
     ended, waits = (job_id(campaign.id, number) for number in (1, 2))

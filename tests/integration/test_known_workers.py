@@ -10,7 +10,7 @@ import pytest
 from orchestrator.operations.context import Context
 from orchestrator.operations.submit import Submitted, submit_recipe
 from orchestrator.registry import Registry
-from orchestrator.store import jobs
+from orchestrator.store import job_lists, jobs
 from shared.errors import InvalidInput, Unavailable
 from shared.recipes import load_recipe
 
@@ -19,7 +19,7 @@ EVERY = "model: https://models.example/m.onnx\non: [cpu.onnx]\ndevices: every\n"
 
 def devices(ctx: Context, submitted: Submitted) -> list[str | None]:
     with ctx.store.read() as session:
-        heads = jobs.heads(session, submitted.campaign.id, limit=100)
+        heads = job_lists.heads(session, submitted.campaign.id, limit=100)
         return [jobs.get(session, head.job_id).queue or "" for head in heads]
 
 

@@ -24,7 +24,7 @@ from shared.figures import Figure
 from shared.kinds.load import LoadSpec
 from shared.request_records import NAME, RECORD, read_header
 from shared.workloads import Workload
-from tests.servers import PostgresServer, RedisServer, free_port, server_folder
+from tests.servers import PostgresServer, RedisServer, free_port, running, server_folder
 from worker.interpreter import ROOT
 from worker.kinds.base import Repeat
 from worker.kinds.load import LoadMeasure
@@ -33,11 +33,8 @@ from worker.measured.request import RunRequest
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    with server_folder() as folder:
-        server = RedisServer(folder, append_only=False)
-        server.start()
+    with running(lambda folder: RedisServer(folder, append_only=False)) as server:
         yield server
-        server.stop()
 
 
 def spec(

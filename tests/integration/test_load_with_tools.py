@@ -21,7 +21,7 @@ from shared.kinds.load import LoadSpec
 from shared.request_records import NAME, read_parts
 from shared.workloads import Workload
 from tests import memtier_double
-from tests.servers import PostgresServer, RedisServer, server_folder
+from tests.servers import PostgresServer, RedisServer, running
 from worker.kinds.base import Derived, Repeat
 from worker.kinds.load import LoadMeasure
 from worker.measured.request import RunRequest
@@ -38,20 +38,14 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    with server_folder() as folder:
-        server = PostgresServer(folder)
-        server.start()
+    with running(PostgresServer) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
-    with server_folder() as folder:
-        server = RedisServer(folder, append_only=False)
-        server.start()
+    with running(lambda folder: RedisServer(folder, append_only=False)) as server:
         yield server
-        server.stop()
 
 
 def spec(service: str, driver: str, phases: list[dict[str, Any]], settings: dict[str, Any] | None = None, **more: object) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.record import record
 from orchestrator.operations.retry import retry_job
 from orchestrator.operations.submit import Submitted, submit_recipe
-from orchestrator.store import Store, jobs
+from orchestrator.store import Store, job_lists, jobs
 from orchestrator.store.tables import Campaign, Job
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
@@ -41,7 +41,7 @@ def compare(ctx: Context, **more: object) -> Campaign:
 
 def rows(ctx: Context, campaign: Campaign) -> list[Job]:
     with ctx.store.read() as session:
-        found = jobs.page(session, campaign_id=campaign.id)
+        found = job_lists.page(session, campaign_id=campaign.id)
         session.expunge_all()
         return found
 

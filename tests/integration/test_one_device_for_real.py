@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from orchestrator.operations.submit import submit_recipe
-from orchestrator.store import campaigns, jobs, results
+from orchestrator.store import campaigns, job_lists, results
 from shared.ids import AttemptKey
 from shared.recipes import parse_recipe
 from tests.integration.control_plane import control_plane
@@ -34,7 +34,7 @@ def test_each_of_two_sweeps_is_measured_by_one_of_two_workers(redis_url: str, tm
         def measured_by(campaign_id: str) -> list[str | None]:
             with ctx.store.read() as session:
                 assert campaigns.get(session, campaign_id).failed_jobs == 0
-                return [job.worker_id for job in jobs.page(session, campaign_id=campaign_id, status="complete")]
+                return [job.worker_id for job in job_lists.page(session, campaign_id=campaign_id, status="complete")]
 
         for campaign_id in submitted:
             eventually(lambda campaign_id=campaign_id: len(measured_by(campaign_id)) == CELLS, f"{campaign_id} is measured")  # type: ignore[misc]

@@ -21,9 +21,10 @@ from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_recipe, submit_short
 from orchestrator.registry import Registry
-from orchestrator.store import Store, jobs
-from orchestrator.store.jobs import Waiting
+from orchestrator.store import Store, jobs, turns
+from orchestrator.store.moves import lock_jobs
 from orchestrator.store.tables import Job
+from orchestrator.store.turns import Waiting
 from orchestrator.watch.memory import Memory
 from orchestrator.watch.sweep import sweep
 from shared.clock import FakeClock
@@ -90,7 +91,7 @@ def test_jobs_for_any_of_some_devices_all_leave_in_one_turn(ctx: Context, regist
     campaign = submit_recipe(ctx, parse_recipe(recipe | {"devices": "any", "requires": {"min_memory_mb": 1_000}})).campaign
     with ctx.store.read() as session:
         sent: Counter[str] = Counter()
-        for item in jobs.waiting(session):
+        for item in turns.waiting(session):
             sent[item.queue] += item.jobs
     assert sent == {f"worker.{worker}": 2 for worker in able}
     assert top_up(ctx) == 0
@@ -104,7 +105,7 @@ def test_two_that_fill_a_queue_at_once_fill_its_window_and_no_more(
     submit(jobs=200)
     register()
     both_have_counted = threading.Barrier(2)
-    count = jobs.waiting
+    count = turns.waiting
 
     def counted(session: Session) -> list[Waiting]:
         found = count(session)
@@ -112,7 +113,7 @@ def test_two_that_fill_a_queue_at_once_fill_its_window_and_no_more(
             both_have_counted.wait(1.0)
         return found
 
-    monkeypatch.setattr(jobs, "waiting", counted)
+    monkeypatch.setattr(turns, "waiting", counted)
     stores = [Store(ctx.settings.database_url) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         sent = list(pool.map(lambda store: top_up(dataclasses.replace(ctx, store=store)), stores))
@@ -129,16 +130,32 @@ def test_a_process_that_was_cut_off_while_it_filled_the_queues_holds_up_nobody_f
     register()
     if ctx.store.is_sqlite:
         with ctx.store.read() as session:
-            assert jobs.lock_windows(session), "one file has one writer, which a dead process cannot be"
+            assert turns.lock_windows(session), "one file has one writer, which a dead process cannot be"
         submit(jobs=1)
         assert ctx.queue.depths(["cpu.onnx"]) == {"cpu.onnx": 1}
         return
     with Session(ctx.store.engine) as cut_off:
-        assert jobs.lock_windows(cut_off)
+        assert turns.lock_windows(cut_off)
         campaign = submit(jobs=1).campaign
         assert job(ctx, campaign).dispatched_at is None, "accepted all the same; the watch sends it"
         assert cut_off.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "30s", "and the server ends it by itself"
     assert top_up(ctx) == 1
+
+
+def test_a_turn_sends_no_job_that_is_just_being_cancelled_and_does_not_wait_for_it(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    campaign = submit(jobs=3).campaign
+    register()
+    if ctx.store.is_sqlite:  # it has one writer at a time, so a cancellation has ended before a turn begins
+        assert top_up(ctx) == 3
+        return
+    with ThreadPoolExecutor(1) as pool, Session(ctx.store.engine) as cancelling:
+        assert lock_jobs(cancelling, [f"{campaign.id}-job-1"])
+        assert pool.submit(top_up, ctx).result(timeout=10) == 2
+        cancelling.rollback()
+    assert job(ctx, campaign).dispatched_at is None
+    assert top_up(ctx) == 1, "it was not cancelled after all"
 
 
 class CountingRegistry(Registry):

@@ -40,14 +40,14 @@ def test_a_plug_in_of_each_room_is_measured_to_rows_figures_and_telemetry(redis_
         with orchestrator.client() as api, fleet_at(redis_url, tmp_path) as fleet:
             worker = fleet.start(FLEETMARK_HOST=orchestrator.url, FLEETMARK_TOKEN="a-token", root=root)
             fleet.registered(worker)
-            campaign = of_a_test_of_the_device(api)
-            of_a_sampler(orchestrator.folder / "outputs" / campaign / "telemetry.parquet")
+            campaign, row = of_a_test_of_the_device(api)
+            of_a_sampler(row, orchestrator.folder / "outputs" / campaign / "telemetry.parquet")
             of_a_service(api)
     finally:
         orchestrator.stop()
 
 
-def of_a_test_of_the_device(api: httpx.Client) -> str:
+def of_a_test_of_the_device(api: httpx.Client) -> tuple[str, dict[str, str]]:
     campaign, row = measured(api, DEVICE)
     assert (row["Kind"], row["FileName"], row["Repeats"]) == ("hardware", "hashing", "2")
     (figure,) = api.get("/figures", params={"campaign": campaign, "name": "sha256_mb_per_s"}).json()["figures"]
@@ -55,15 +55,17 @@ def of_a_test_of_the_device(api: httpx.Client) -> str:
     assert (figure["unit"], figure["better"]) == ("MB/s", "higher")
     eventually(lambda: api.get(f"/campaigns/{campaign}/report.json").is_success, "the report is written")
     assert "this device has no telescope" in api.get(f"/campaigns/{campaign}/report.json").text
-    return campaign
+    return campaign, row
 
 
-def of_a_sampler(path: Path) -> None:
+def of_a_sampler(row: dict[str, str], path: Path) -> None:
+    assert float(row["PowerWAverage"]) > 0, "the row has the power that the sampler reads; most machines of tests have no other source"
     eventually(path.exists, "the telemetry is written")
     column = pq.read_table(path).column("device_uptime_s").to_pylist()
     assert len(column) > 3
     assert column == sorted(column)
     assert column[0] > 0
+    assert set(pq.read_table(path).column("toy_w").to_pylist()) == {7.5}
 
 
 def of_a_service(api: httpx.Client) -> None:

@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from orchestrator.operations.context import Context
 from orchestrator.operations.submit import Submitted
-from orchestrator.store import jobs
+from orchestrator.store import in_flight, turns
 from tests.integration.conftest import NOON
 
 pytestmark = pytest.mark.both_databases
@@ -26,13 +26,13 @@ LATER = NOON + timedelta(hours=1)
 Run = Callable[[Session], Any]
 # Each statement has the index that it must use. Those of a status serve as well for the running jobs, of which there are few.
 STATEMENTS: dict[str, tuple[Run, tuple[str, ...]]] = {
-    "is_a_lane_open": (lambda session: jobs.is_a_lane_open(session, LATER), ("ix_jobs_frontier",)),
-    "open_lanes": (lambda session: jobs.open_lanes(session, LATER, 10), ("ix_jobs_frontier",)),
-    "waiting": (jobs.waiting, ("ix_jobs_dispatched",)),
-    "dispatched_queues": (jobs.dispatched_queues, ("ix_jobs_dispatched",)),
-    "dispatched_in": (lambda session: jobs.dispatched_in(session, ["cpu.onnx"]), ("ix_jobs_dispatched",)),
-    "working_on": (jobs.working_on, ("ix_jobs_running", "ix_jobs_status_campaign_id_number")),
-    "running": (jobs.running, ("ix_jobs_running", "ix_jobs_status_campaign_id_number")),
+    "is_a_lane_open": (lambda session: turns.is_a_lane_open(session, LATER), ("ix_jobs_frontier",)),
+    "open_lanes": (lambda session: turns.open_lanes(session, LATER, 10), ("ix_jobs_frontier",)),
+    "waiting": (turns.waiting, ("ix_jobs_dispatched",)),
+    "dispatched_queues": (in_flight.dispatched_queues, ("ix_jobs_dispatched",)),
+    "dispatched_in": (lambda session: in_flight.dispatched_in(session, ["cpu.onnx"]), ("ix_jobs_dispatched",)),
+    "working_on": (turns.working_on, ("ix_jobs_running", "ix_jobs_status_campaign_id_number")),
+    "running": (in_flight.running, ("ix_jobs_running", "ix_jobs_status_campaign_id_number")),
 }
 
 

@@ -20,6 +20,7 @@ from orchestrator.store.schema import migrate
 from shared.celery_app import make_celery_app
 from shared.clock import SystemClock
 from shared.errors import Unavailable
+from shared.protocol.outage import answering
 from shared.workers import DeviceInfo, Registration
 from tests.integration.api.conftest import serving
 from tests.integration.api.test_outages import CAMPAIGN, DEVICE, eventually, is_unavailable, plane
@@ -216,3 +217,13 @@ def test_the_api_says_that_redis_is_away_and_goes_on_by_itself(place: Place, tmp
             assert api.post("/api/campaigns", json=CAMPAIGN).status_code == 201
         assert eventually(api, "/api/health").json()["status"] == "healthy"
         assert api.post("/api/register", json=DEVICE).json()["action"] == "reconnected"
+
+
+def test_a_wrong_login_is_to_be_corrected_and_not_waited_for(redis_url: str) -> None:
+    stranger = redis.Redis.from_url(redis_url.replace("redis://", "redis://nobody:wrong@"))
+    with (
+        stranger,
+        pytest.raises(Unavailable, match=r"invalid username-password pair.*; correct the login in its address"),
+        answering("Redis"),
+    ):
+        stranger.ping()

@@ -138,12 +138,14 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_sweep(
 def test_a_folder_that_cannot_be_emptied_is_told(ctx: Context, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = ended(ctx, submit)
 
-    def stuck(*_: object) -> None:
-        raise PermissionError(13, "Permission denied", "plots")
+    def stuck(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path / "plots"))
 
     with monkeypatch.context() as patch:
         patch.setattr(removal, "_remove", stuck)
-        assert "Permission denied" in remove_campaign(ctx, campaign).left
+        left = remove_campaign(ctx, campaign).left
+    assert left.startswith(f"{campaign}/"), "it does not say where the outputs folder is on this machine"
+    assert left.endswith("/plots cannot be removed: Permission denied")
     assert (ctx.settings.outputs_dir / campaign / MARK).exists()
 
 

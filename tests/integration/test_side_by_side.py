@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from orchestrator.operations import record as recording
 from orchestrator.operations import removal, turn
 from orchestrator.operations.batch import record_batch
 from orchestrator.operations.context import Context
 from orchestrator.operations.dispatching import top_up
 from orchestrator.operations.enrolment import remove, report_key_for
 from orchestrator.operations.finish import finish
+from orchestrator.operations.kept_files import keep_files
 from orchestrator.operations.leftovers import sweep_leftovers
 from orchestrator.operations.logs import CampaignLogs, Wanted
 from orchestrator.operations.models import path_of
@@ -29,7 +29,7 @@ from orchestrator.operations.removal import remove_campaign, remove_model
 from orchestrator.operations.reset import reset
 from orchestrator.operations.tokens import create_token
 from orchestrator.reports.outputs import write_campaign
-from orchestrator.store import campaigns, jobs
+from orchestrator.store import campaigns, turns
 from orchestrator.store.tables import Job, Lane, ModelFile
 from shared.clock import FakeClock
 from shared.errors import Forbidden
@@ -53,7 +53,7 @@ def test_a_priority_that_changes_between_two_pages_of_a_turn_sends_each_job_once
     submit(jobs=1)
     for name in ("a", "b"):
         register(name)
-    pages, real = [0], jobs.open_lanes
+    pages, real = [0], turns.open_lanes
     sent: list[Any] = []
 
     def paged(session: Session, now: Any, limit: int, last: Lane | None = None) -> Any:
@@ -66,7 +66,7 @@ def test_a_priority_that_changes_between_two_pages_of_a_turn_sends_each_job_once
         return real(session, now, limit, last)
 
     monkeypatch.setattr(turn, "LANES_AT_ONCE", 1)
-    monkeypatch.setattr(jobs, "open_lanes", paged)
+    monkeypatch.setattr(turns, "open_lanes", paged)
     monkeypatch.setattr(ctx.queue, "publish", sent.extend)
     top_up(ctx)
     names = [one.assignment.job_id for one in sent]
@@ -92,13 +92,13 @@ def test_a_campaign_that_ends_during_a_reset_keeps_its_files(
         monkeypatch.setattr("orchestrator.operations.finish.write_campaign", written)
         finish(ctx, campaign)
     else:
-        keep = recording._keep_files
+        keep = keep_files
 
         def kept(*given: Any) -> Any:
             reset(ctx)
             return keep(*given)
 
-        monkeypatch.setattr(recording, "_keep_files", kept)
+        monkeypatch.setattr("orchestrator.operations.record.keep_files", kept)
         record(ctx, [result(job_id(campaign, 2))])
     assert before <= {path.name for path in files(ctx, campaign)}
 

@@ -165,6 +165,21 @@ def test_what_is_said_of_an_earlier_attempt_is_kept_and_changes_nothing(
     assert counters(ctx, campaign) == {str(seen): 5}
 
 
+def test_what_another_process_says_of_the_running_attempt_changes_nothing_unless_it_is_a_result(
+    ctx: Context, submit: Submit, register: Register
+) -> None:
+    """The claim was taken over: a worker restarted, and the first process still reports how its run of the same attempt ended."""
+    register()
+    campaign = submit(jobs=4).campaign
+    names = [job_id(campaign.id, number) for number in range(1, 5)]
+    record(ctx, [started(name, incarnation="the-second-process") for name in names])
+    failures = [result(names[0], status="failed", error="it", error_kind="model_invalid"), result(names[1], status="cancelled", error="it")]
+    outcome = record(ctx, [*failures, handed_back(names[2]), result(names[3])])
+    assert [job(ctx, campaign, number).status for number in range(1, 5)] == ["running", "running", "running", "complete"]
+    assert [events(ctx, campaign, number)[-1] for number in range(1, 5)] == ["unwanted", "unwanted", "unwanted", "complete"]
+    assert [verdict for *_, verdict in outcome.answers] == ["unwanted", "unwanted", "recorded"]
+
+
 def test_what_a_watch_saw_before_changes_nothing_that_moved_since(ctx: Context, submit: Submit, register: Register) -> None:
     """The watch was paused between its look and its action, or another watch leads. By now the job is at its second attempt."""
     register()

@@ -18,7 +18,7 @@ from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.short_form import ShortCampaign
 from orchestrator.operations.submit import Submitted, submit_short
-from orchestrator.store import campaigns, jobs, results
+from orchestrator.store import campaigns, jobs, results, turns
 from orchestrator.store.tables import Campaign, Job
 from shared.clock import FakeClock
 from shared.errors import Conflict, IllegalTransition, InvalidInput
@@ -94,7 +94,7 @@ def test_two_campaigns_share_the_window(ctx: Context, submit: Submit, register: 
     register()
     top_up(ctx)
     with ctx.store.read() as session:
-        sent = {item.campaign_id: item.jobs for item in jobs.waiting(session)}
+        sent = {item.campaign_id: item.jobs for item in turns.waiting(session)}
     assert sent == {first.id: 34, second.id: 34}
 
 

@@ -12,17 +12,14 @@ import pytest
 
 from tests.integration.orchestrator_process import Orchestrator
 from tests.integration.worker_process import ROOT, Fleet, Worker, eventually, fleet_at, tiny_job
-from tests.servers import RedisServer, server_folder
+from tests.servers import RedisServer, running
 from tests.unit.worker.agent import http_double
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    with server_folder() as folder:
-        made = RedisServer(folder, append_only=False)
-        made.start()
+    with running(lambda folder: RedisServer(folder, append_only=False)) as made:
         yield made
-        made.stop()
 
 
 @pytest.fixture

@@ -9,17 +9,14 @@ import pytest
 
 from shared.protocol import keys
 from tests.integration.worker_process import Fleet, eventually, fleet_at, sleeping_job, tiny_job
-from tests.servers import RedisServer, server_folder
+from tests.servers import RedisServer, running
 
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """Yield a Redis that a test may stop. It keeps no data, so it is empty after a restart."""
-    with server_folder() as folder:
-        made = RedisServer(folder, append_only=False)
-        made.start()
+    with running(lambda folder: RedisServer(folder, append_only=False)) as made:
         yield made
-        made.stop()
 
 
 @pytest.fixture

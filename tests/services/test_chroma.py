@@ -11,12 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.figures import Outcome
-from shared.protocol.messages import Assignment
-from shared.recipes import load_recipe
-from shared.recipes.cells import cells_of
-from shared.workloads import Workload
-from tests.measuring import CAMPAIGN, Stages, log_for, supervisor
+from tests.services.one_load import load_once
 from tests.unit.worker.drivers.test_vector_stores import driver, whole_load
 from tests.unit.worker.supervisor.test_service import Services, soon
 from worker.drivers.vectors import Population
@@ -32,21 +27,9 @@ warmup: {min_s: 0.1}
 """
 
 
-def measured(folder: Path, recipe: str) -> Outcome:
-    cell = next(cells_of(load_recipe(recipe)))
-    workload = Workload(spec=cell.spec(), target=cell.target(), repeats=1)
-    job = Assignment(job_id=f"{CAMPAIGN}-job-1", campaign_id=CAMPAIGN, attempt=1, capability="service.chroma", workload=workload)
-    folder.mkdir(exist_ok=True)
-    with supervisor(folder) as made:
-        outcome = made.run(job, Stages(), log_for(job))
-    assert (outcome.status, outcome.error) == ("complete", "")
-    assert outcome.figures is not None
-    return outcome.figures
-
-
 @pytest.mark.parametrize(("metric", "distribution"), [("cosine", "clustered"), ("l2", "normal")])
 def test_a_load_on_a_chroma_that_the_worker_starts_has_its_figures(tmp_path: Path, metric: str, distribution: str) -> None:
-    outcome = measured(tmp_path, RECIPE % (metric, distribution))
+    outcome, _ = load_once(tmp_path, RECIPE % (metric, distribution))
     figures = {figure.name: figure.value for figure in outcome.figures}
     assert figures["success_rate"] == 100
     assert (figures["insert_vps"] or 0) > 0
@@ -63,9 +46,8 @@ def test_an_index_that_looks_at_fewer_neighbours_finds_less(tmp_path: Path) -> N
     for ef_search, neighbours in ((200, 32), (10, 2)):
         settings = f"ef_search: {ef_search}, max_neighbors: {neighbours}"
         recipe = (RECIPE % ("l2", "normal")).replace("dim: 32", f"dim: 32, {settings}")
-        recalls.append(
-            next(figure.value for figure in measured(tmp_path / str(ef_search), recipe).figures if figure.name == "recall_at_k") or 0
-        )
+        outcome, _ = load_once(tmp_path / str(ef_search), recipe)
+        recalls.append(next(figure.value for figure in outcome.figures if figure.name == "recall_at_k") or 0)
     assert recalls[0] > 0.95
     assert recalls[1] < recalls[0] - 0.05
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from shared.figures import Outcome
-from shared.protocol.messages import Assignment
-from shared.recipes import load_recipe
-from shared.recipes.cells import cells_of
-from shared.workloads import Workload
-from tests.measuring import CAMPAIGN, Stages, log_for, supervisor
 from tests.servers import free_port
+from tests.services.one_load import load_once
 
 pytestmark = pytest.mark.long
 CONFIG = """
@@ -51,18 +45,6 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, recipe: str) -> tuple[Outcome, dict[str, Any]]:
-    cell = next(cells_of(load_recipe(recipe)))
-    workload = Workload(spec=cell.spec(), target=cell.target(), repeats=1)
-    job = Assignment(job_id=f"{CAMPAIGN}-job-1", campaign_id=CAMPAIGN, attempt=1, capability="service.triton", workload=workload)
-    folder.mkdir(exist_ok=True)
-    with supervisor(folder) as made:
-        ended = made.run(job, Stages(), log_for(job))
-    assert (ended.status, ended.error) == ("complete", "")
-    assert ended.figures is not None
-    return ended.figures, ended.runtime
-
-
 @pytest.mark.parametrize(
     ("model", "settings", "shape", "payload"),
     [
@@ -75,7 +57,7 @@ def run(folder: Path, recipe: str) -> tuple[Outcome, dict[str, Any]]:
 def test_a_load_on_a_triton_that_the_worker_starts_has_its_figures(
     repository: Path, tmp_path: Path, model: str, settings: str, shape: list[int], payload: int
 ) -> None:
-    outcome, runtime = run(tmp_path / "worker", RECIPE % (repository, free_port(), model, settings))
+    outcome, ended = load_once(tmp_path / "worker", RECIPE % (repository, free_port(), model, settings))
     value = {figure.name: figure.value for figure in outcome.figures}
     prepared = outcome.detail["prepared"]
     assert (value["success_rate"], outcome.detail["requests"]) == (100, 300)
@@ -86,6 +68,6 @@ def test_a_load_on_a_triton_that_the_worker_starts_has_its_figures(
     assert compute is not None
     assert latency is not None
     assert 0 < queue + compute < 1.5 * latency, "the server's own times are a part of what the client sees"
-    before, after = runtime["service"]["counters"]
+    before, after = ended.runtime["service"]["counters"]
     assert after[f"{model}/1 inference_count"] - before.get(f"{model}/1 inference_count", 0) >= 300
-    assert runtime["service"]["health"]["ok"]
+    assert ended.runtime["service"]["health"]["ok"]

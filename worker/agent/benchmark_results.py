@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from worker.hardware.gpu import Gpu
@@ -47,7 +47,7 @@ def _measured(last: LastFigures | None) -> dict[str, Any]:
         name.upper(): {
             "tflops": tflops,
             "burst_tflops": last.value(f"{name}_burst_tflops"),
-            "avg_time_ms": _milliseconds(by_precision.get(name, {}).get("seconds_per_call")),
+            "avg_time_ms": _milliseconds(by_precision.get(name, {}), tflops),
         }
         for name in PRECISIONS
         if (tflops := last.value(f"{name}_tflops")) is not None
@@ -60,5 +60,9 @@ def _measured(last: LastFigures | None) -> dict[str, Any]:
     }
 
 
-def _milliseconds(seconds: Any) -> float | None:
-    return 1e3 * seconds if isinstance(seconds, int | float) else None
+def _milliseconds(facts: Mapping[str, Any], tflops: float) -> float | None:
+    """Return how long one product took on average: at the speed that is shown, or in the first calls where its size is not known."""
+    size, fastest_s = facts.get("size"), facts.get("seconds_per_call")
+    if isinstance(size, int) and tflops > 0:
+        return 2e3 * size**3 / (tflops * 1e12)
+    return 1e3 * fastest_s if isinstance(fastest_s, int | float) else None

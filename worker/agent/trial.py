@@ -169,7 +169,11 @@ def _measurement(supervisor: SupervisorLife) -> Iterator[Step]:
                 if not takes_models(capability):
                     yield Step(f"measurement on {capability}", "not tried: it takes no model; a recipe of its own kind tries it")
                     continue
-                path = write_trial_model(capability, Path(folder))
+                try:
+                    path = write_trial_model(capability, Path(folder))
+                except Exception as error:  # noqa: BLE001 - an engine of another package may raise anything; the others are still tried
+                    yield Step(f"measurement on {capability}", f"its small model cannot be made: {error!r}", FAILED)
+                    continue
                 if path is None:
                     yield Step(f"measurement on {capability}", "not tried: there is no small model for it on this device")
                     continue
@@ -197,4 +201,4 @@ def _judged(capability: str, outcome: Outcome) -> Step:
     if outcome.status != "complete" or outcome.summary is None:
         return Step(name, outcome.error or outcome.status, FAILED)
     inference = outcome.summary.inference
-    return Step(name, f"{inference.n} inferences of a 2 × 2 product, median {inference.median * 1000:.1f} µs")
+    return Step(name, f"{inference.n} inferences of a tiny model, median {inference.median * 1000:.1f} µs")

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
+from worker.drivers.base import Driver
+from worker.plug_ins import implementing
 
 if TYPE_CHECKING:
-    from worker.drivers.base import Driver
     from worker.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """Says how a figure that this type of service has, besides those of every load, is computed from the records of requests.
+
+    Attributes:
+        computed: A function, as `module:name`, that gets the phases of one repeat and returns the value, or None.
+        phase: The phase that the figure is about. Empty means all phases.
+        operation: The operation whose requests alone count. `computed` then gets its place, and returns such a function.
+        unit: A function, as `module:name`, that gets the settings of the client and returns how many units one request stands for. Without
+            it, requests are counted.
+    """
+
+    computed: str
+    phase: str = ""
+    operation: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,7 @@ class DriverEntry:
         fills: Phases that fill the service for the others. They are a closed loop without a warm-up, whatever the recipe says of requests,
             and enter only the figures that are about them.
         counts: Whether it is a `worker.drivers.base.Counter`.
+        figures: The figures of `shared.services` that are computed from the records, by name.
     """
 
     target: str
@@ -41,7 +60,17 @@ class DriverEntry:
     searches: bool = False
     fills: tuple[str, ...] = ()
     counts: bool = False
+    figures: Mapping[str, FigureEntry] = field(default_factory=dict)
 
+
+_RATE, _DURATION = "worker.load.phases:rate", "worker.load.phases:duration_s"
+_RATE_OF, _OBJECT = "worker.load.operations:rate_of", "worker.load.units:bytes_of_object"
+_OF_VECTORS = {
+    "insert_vps": FigureEntry(_RATE, "insert", unit="worker.load.units:vectors_of_insert"),
+    "query_qps": FigureEntry(_RATE, "query"),
+    "insert_duration": FigureEntry(_DURATION, "insert"),
+    "query_duration": FigureEntry(_DURATION, "query"),
+}
 
 DRIVERS: dict[str, DriverEntry] = {
     "redis": DriverEntry(
@@ -50,9 +79,20 @@ DRIVERS: dict[str, DriverEntry] = {
         (("password", "FLEETMARK_WORKER_REDIS_PASSWORD"),),
         wire="redis",
         answer_size="value_size_bytes",
+        figures={"ops_per_second": FigureEntry(_RATE), "bytes_per_second": FigureEntry("worker.load.phases:bytes_per_s")},
     ),
     "postgres": DriverEntry(
-        "worker.drivers.postgres:PostgresDriver", ("asyncpg",), (("password", "FLEETMARK_WORKER_POSTGRES_PASSWORD"),), wire="postgres"
+        "worker.drivers.postgres:PostgresDriver",
+        ("asyncpg",),
+        (("password", "FLEETMARK_WORKER_POSTGRES_PASSWORD"),),
+        wire="postgres",
+        figures={
+            "insert_tps": FigureEntry(_RATE, "insert"),
+            "select_qps": FigureEntry(_RATE, "select"),
+            "insert_duration": FigureEntry(_DURATION, "insert"),
+            "select_duration": FigureEntry(_DURATION, "select"),
+            "total_duration": FigureEntry(_DURATION),
+        },
     ),
     "http": DriverEntry(
         "worker.drivers.http:HttpDriver", ("httptools",), (("authorization", "FLEETMARK_WORKER_HTTP_AUTHORIZATION"),), wire="http"
@@ -63,6 +103,12 @@ DRIVERS: dict[str, DriverEntry] = {
         (("access_key", "FLEETMARK_WORKER_MINIO_ACCESS_KEY"), ("secret_key", "FLEETMARK_WORKER_MINIO_SECRET_KEY")),
         wire="minio",
         answer_size="object_size_bytes",
+        figures={
+            "put_ops_per_second": FigureEntry(_RATE_OF, operation="put"),
+            "get_ops_per_second": FigureEntry(_RATE_OF, operation="get"),
+            "put_bytes_per_second": FigureEntry(_RATE_OF, operation="put", unit=_OBJECT),
+            "get_bytes_per_second": FigureEntry(_RATE_OF, operation="get", unit=_OBJECT),
+        },
     ),
     "chroma": DriverEntry(
         "worker.drivers.chroma:ChromaDriver",
@@ -72,6 +118,7 @@ DRIVERS: dict[str, DriverEntry] = {
         answer_size="top_k",
         searches=True,
         fills=("insert",),
+        figures=_OF_VECTORS,
     ),
     "qdrant": DriverEntry(
         "worker.drivers.qdrant:QdrantDriver",
@@ -81,6 +128,7 @@ DRIVERS: dict[str, DriverEntry] = {
         answer_size="top_k",
         searches=True,
         fills=("insert",),
+        figures=_OF_VECTORS,
     ),
     "openai": DriverEntry(
         "worker.drivers.openai:OpenAiDriver",
@@ -143,6 +191,11 @@ def fills_of(name: str) -> tuple[str, ...]:
     return DRIVERS[name].fills if name in DRIVERS else ()
 
 
+def figures_of(name: str) -> Mapping[str, FigureEntry]:
+    """Return the figures that only the service of a driver has; see `DriverEntry.figures`."""
+    return DRIVERS[name].figures if name in DRIVERS else {}
+
+
 def credentials(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the keys and passwords of a driver that the worker's environment has."""
     return {secret: environment[variable] for secret, variable in DRIVERS[name].secrets if environment.get(variable)}
@@ -162,6 +215,5 @@ def resolve(name: str) -> type[Driver]:
     """
     if reason := why_not(name):
         raise EngineUnavailable(reason)
-    module, _, attribute = DRIVERS[name].target.partition(":")
-    driver: type[Driver] = getattr(import_module(module), attribute)
+    driver: type[Driver] = implementing(Driver, DRIVERS[name].target)
     return driver

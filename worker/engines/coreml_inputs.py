@@ -102,7 +102,7 @@ def _array(name: str, array: Any, model: str) -> CoremlInput:
         choices = tuple(tuple(int(size) for size in one.shape) for one in array.enumeratedShapes.shapes)
         same_rank = len({len(choice) for choice in choices}) == 1
         shape = tuple(_only(sizes) for sizes in zip(*choices, strict=True)) if same_rank else None
-        default = default or choices[0]
+        default = default or next(iter(choices), ())
     elif flexible == "shapeRange":
         ranges = tuple(
             (int(size.lowerBound), None if size.upperBound == _NO_UPPER_END else int(size.upperBound))

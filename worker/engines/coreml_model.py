@@ -56,8 +56,11 @@ class CoremlModelEngine:
             try:
                 self._model = coremltools.models.MLModel(str(self._path_for_coreml(model)), compute_units=unit)
             except Exception as error:  # protobuf and coremltools raise a dozen unrelated types
-                raise ModelInvalid(f"coremltools {coremltools.__version__} cannot read {self._name}: {_words(str(error))}") from error
-        description = self._model.get_spec().description
+                raise ModelInvalid(f"coremltools {coremltools.__version__} cannot read {self._name}: {_unreadable(str(error))}") from error
+        spec = self._model.get_spec()
+        if spec.WhichOneof("Type") is None:  # an empty file is read as a message in which nothing is set
+            raise ModelInvalid(f"{self._name} holds no model: the file is empty or was cut off; save it again with coremltools")
+        description = spec.description
         if len(description.state) or len(description.functions):
             what = "keeps a state between inferences" if len(description.state) else "has several functions"
             raise ModelInvalid(f"{self._name} {what}, which is not measured: convert it with one function and without state")
@@ -154,6 +157,17 @@ class CoremlModelEngine:
         if self._copy is not None:
             self._copy.cleanup()
             self._copy = None
+
+
+def _unreadable(text: str) -> str:
+    """Return why coremltools could not read a model, with what to do where its own words do not say it."""
+    if "'NoneType' object has no attribute" in text:
+        return "its manifest names no model that is in the package; save it again with coremltools"
+    if "Item does not exist" in text:
+        return f"a file that its manifest names is missing; copy the whole folder. It says: {_words(text)}"
+    if "Error parsing message" in text:
+        return f"it is no CoreML model, or a damaged one. It says: {_words(text)}"
+    return _words(text)
 
 
 def _words(text: str) -> str:

@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable
-from worker.engines.base import Options
+from worker import plug_ins
+from worker.engines.base import Engine, Options
 
 if TYPE_CHECKING:
-    from worker.engines.base import Engine
     from worker.hardware import Hardware
 
-    Presence = Callable[[str, Hardware], str]
     Trial = Callable[[str, Path], Path | None]
 
 # These options describe the inputs of a model. The common code of the inputs takes care of them, whatever the engine.
@@ -142,7 +140,7 @@ def _of_package(capability: str) -> EngineEntry | None:
         return None
     try:
         entry = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the package is not ours, and its code may raise anything
         raise EngineUnavailable(f"the engine of {capability} cannot be imported: {point.value}: {type(error).__name__}: {error}") from error
     if not isinstance(entry, EngineEntry):
         raise EngineUnavailable(f"the engine of {capability} is described by no EngineEntry: {point.value} is a {type(entry).__name__}")
@@ -159,7 +157,7 @@ def resolve(capability: str) -> type[Engine]:
     for library in entry.needs:
         if find_spec(library) is None:
             raise EngineUnavailable(_missing(capability, library))
-    engine: type[Engine] = _named(entry.target)
+    engine: type[Engine] = plug_ins.implementing(Engine, entry.target)
     return engine
 
 
@@ -184,16 +182,17 @@ def why_not(capability: str, hardware: Hardware) -> str:
         entry = find_entry(capability)
     except EngineUnavailable as error:
         return error.detail
-    if entry is None or not entry.present:
+    if entry is None:
         return "this version has no engine for it"
-    present: Presence = _named(entry.present)
-    return present(capability, hardware)
+    if not entry.present:
+        return "its EngineEntry names no function `present`, which finds out whether it is really there"
+    return plug_ins.why_not(entry.present, capability, hardware)
 
 
 def write_trial_model(capability: str, folder: Path) -> Path | None:
     """Write a tiny model that the engine of a capability can measure. Returns None if none can be made here, or if no engine is needed."""
     entry = find_entry(capability)
-    write: Trial | None = _named(entry.trial) if entry is not None and entry.trial else None
+    write: Trial | None = plug_ins.named(entry.trial) if entry is not None and entry.trial else None
     return write(capability, folder) if write is not None else None
 
 
@@ -232,8 +231,3 @@ def preloadable(capability: str) -> list[str]:
 
 def _installed(module: str) -> bool:
     return find_spec(module.partition(".")[0]) is not None
-
-
-def _named(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)

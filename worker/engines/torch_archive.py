@@ -30,13 +30,15 @@ _FUNCTIONS = frozenset(
     {
         *("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Mod", "Min", "Max", "Abs", "floor", "ceiling", "sqrt", "log"),
         *("Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not", "FloorDiv", "ModularIndexing", "Where", "PythonMod", "CleanDiv"),
+        # These are the names of sympy for the comparisons of sizes that depend on the data, as of torch.nonzero.
+        *("LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan", "Equality", "Unequality"),
         *("CeilToInt", "FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv", "IntTrueDiv"),
         *("IsNonOverlappingAndDenseIndicator", "TruncToFloat", "TruncToInt", "RoundToInt", "RoundDecimal", "ToFloat", "Identity"),
         *("Piecewise", "min", "max", "abs", "int", "float", "bool", "len"),
     }
 )
 _METHODS = frozenset({"size", "stride", "storage_offset", "isnan", "inf", "sym_max", "sym_min", "sym_not", "sym_float", "sym_int"})
-_WORDS = frozenset({"L", "True", "False", "oo", "int_oo", "zoo", "nan", "math", "torch"})
+_WORDS = frozenset({"L", "True", "False", "true", "false", "oo", "int_oo", "zoo", "nan", "math", "torch"})
 _SYMBOL = re.compile(r"[a-z]{1,3}\d+", re.ASCII)
 _TEXT = re.compile(r"[\w.]{0,200}", re.ASCII)
 # The node of a graph may call these: operators of torch, arithmetic of sizes, and blocks of control flow.

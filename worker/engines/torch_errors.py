@@ -24,6 +24,11 @@ _SHAPES = re.compile(
     r"mat1 and mat2 shapes|size of tensor|shape '|channels, but got|must match|Sizes of tensors|Expected .*D .*input", re.IGNORECASE
 )
 _OPERATOR = re.compile(r"(?:Could not run|The operator) '?(?P<operator>aten::[\w.]+)'?")
+_META = re.compile(r"on device meta|meta tensor|to the meta device", re.IGNORECASE)
+# An operator that another library has registered, in the text of a node or of TorchScript's parser.
+_FOREIGN = re.compile(
+    r"Node\(target='torch\.ops\.(?P<node>(?!aten\.|prims?\.|higher_order\.)\w+\.\w+)|builtin op: (?P<script>(?!aten::|prim::)\w+::\w+)"
+)
 _SCHEMA = re.compile(
     r"archive version|schema version|opset|Unknown builtin op|SerializeError|Unsupported (?:target|operator)", re.IGNORECASE
 )
@@ -46,6 +51,12 @@ def explain_load(error: Exception, name: str, version: str, device: str) -> JobE
         )
     if _BROKEN.search(text):
         return ModelInvalid(f"{name} is damaged or truncated: {runtime} cannot read its archive. {_said(text)}")
+    if found := _FOREIGN.search(text):
+        operator = found["script"] or found["node"].replace(".", "::")
+        return ModelInvalid(
+            f"{name} calls the operator {operator}, which another library brings and {runtime} does not have: export the model with "
+            f"torch's own operators. {_said(text)}"
+        )
     if _SCHEMA.search(text):
         return ModelInvalid(
             f"{name} was made by a version of torch that {runtime} on this worker does not understand: export it with that version, "
@@ -65,6 +76,10 @@ def explain_call(error: Exception, name: str, version: str, device: str, dtype: 
         return ModelInvalid(
             f"{name} was exported for inputs with {words_of(found['condition'])}: give options.dims or options.shapes for which that "
             "holds, or export it with dynamic dimensions (dynamic_shapes)"
+        )
+    if _META.search(text):
+        return ModelInvalid(
+            f"{name} has weights on the device `meta`, which have no values: load the weights before the export. {_said(text)}"
         )
     if is_out_of_memory(error):
         return _no_room(name, device, text)

@@ -63,6 +63,10 @@ class ScriptModule:
         return []
 
     def _arguments(self) -> list[Any]:
+        if not hasattr(self.module, "forward"):
+            raise ModelInvalid(
+                f"{self._name} has no method `forward`, which is what a worker calls: export the module so that its inference is `forward`"
+            )
         return list(self.module.forward.schema.arguments)[1:]  # without `self`
 
     def _element_type(self, name: str) -> str:

@@ -13,7 +13,8 @@ from shared.figures import Figure, Outcome
 from shared.kinds.generation import Generation
 from shared.kinds.generation_figures import FIGURES
 from shared.series import Record
-from shared.stats import describe, median_interval_of_repeats, steadiness, steadiness_of_repeats
+from shared.stats import describe, median_interval_of_repeats
+from shared.steadiness import steadiness, steadiness_of_repeats
 from worker.generators.repeat_times import RepeatTimes, Values, of_prompts, of_task
 
 ONLY_ONE = "a call that writes one token has no token after the first"

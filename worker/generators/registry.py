@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import EngineUnavailable
+from worker import plug_ins
 from worker.engines.registry import ENGINES
-from worker.generators.base import OPTIONS
+from worker.generators.base import OPTIONS, Generator
 
 if TYPE_CHECKING:
-    from worker.generators.base import Generator
     from worker.hardware import Hardware
-
-    Presence = Callable[[str, Hardware], str]
 
 OF_ALL = frozenset({"batch_size", "seed"})  # these options describe the prompts, whatever the generator
 
@@ -109,8 +106,7 @@ def why_not(capability: str, hardware: Hardware) -> str:
     entry = entry_of(capability)
     if missing := _missing(capability):
         return missing
-    present: Presence | None = _named(entry.present) if entry.present else None
-    return present(capability, hardware) if present is not None else "no device offers it"
+    return plug_ins.why_not(entry.present, capability, hardware) if entry.present else "no device offers it"
 
 
 def check_settings(capability: str, spec: Mapping[str, Any]) -> None:
@@ -143,7 +139,7 @@ def resolve(capability: str) -> type[Generator]:
     entry = entry_of(capability)
     if missing := _missing(capability):
         raise EngineUnavailable(missing)
-    generator: type[Generator] = _named(entry.target)
+    generator: type[Generator] = plug_ins.implementing(Generator, entry.target)
     return generator
 
 
@@ -172,8 +168,3 @@ def libraries(capability: str) -> Mapping[str, str] | None:
         log.warning("language models cannot run here: %s", answer["error"])
         return None
     return dict(answer["versions"])
-
-
-def _named(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)

@@ -43,7 +43,8 @@ class GpuWatch:
 
         self._nvml: Any = pynvml
         pynvml.nvmlInit()
-        self._handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        found = (self._asked(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        self._handles = [handle for handle in found if handle is not None]  # one that has fallen off the bus cannot be opened
 
     def close(self) -> None:
         with contextlib.suppress(self._nvml.NVMLError):

@@ -39,7 +39,7 @@ def read_quotas(pid: int, root: Path = Path("/")) -> tuple[Group, ...]:
         root: The folder that contains `/proc` and the mounted control groups. Tests give another one.
     """
     found = []
-    for folder, version in _folders(pid, root):
+    for folder, version in folders_of(pid, root, "cpu"):
         cores = _cores(folder, version)
         if cores is not None:
             found.append(_group(folder, cores))
@@ -97,8 +97,12 @@ def _group(folder: Path, cores: float) -> Group:
     return Group(str(folder), cores, *counters)
 
 
-def _folders(pid: int, root: Path) -> list[tuple[Path, str]]:
-    """Return the folders of the process's group and of all visible groups above it, with the type of their file system."""
+def folders_of(pid: int, root: Path, controller: str) -> list[tuple[Path, str]]:
+    """Return the folders of the process's group and of all visible groups above it, with the type of their file system.
+
+    Args:
+        controller: `cpu` or `memory`; in version 1 each has groups of its own.
+    """
     try:
         groups = (root / f"proc/{pid}/cgroup").read_text().splitlines()
         mounts = [_mount(line) for line in (root / f"proc/{pid}/mountinfo").read_text().splitlines()]
@@ -109,11 +113,11 @@ def _folders(pid: int, root: Path) -> list[tuple[Path, str]]:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             paths[V2] = path
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             paths["cgroup"] = path
     found: list[tuple[Path, str]] = []
     for top, point, kind, options in mounts:
-        if kind not in paths or (kind == "cgroup" and "cpu" not in options):
+        if kind not in paths or (kind == "cgroup" and controller not in options):
             continue
         # A container without its own cgroup namespace sees the host's path, but only its own part of the tree.
         relative = paths[kind].removeprefix(top.rstrip("/")).strip("/")

@@ -8,7 +8,11 @@ import psutil
 
 
 def on_battery() -> bool | None:
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    """Return whether the device runs on its battery, or None if it has none, or does not say it."""
+    try:
+        battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    except FileNotFoundError:  # some containers and small systems have no /sys/class/power_supply
+        return None
     return None if battery is None or battery.power_plugged is None else not battery.power_plugged
 
 

@@ -7,10 +7,15 @@ import sys
 
 
 def main(arguments: list[str]) -> None:
-    from worker.hardware_tests.run import run_here
+    from shared.errors import EngineUnavailable
+    from worker.hardware_tests.run import BROKEN, run_here
 
     capability, tests, seconds = arguments
-    found = run_here(capability, tuple(tests.split(",")), float(seconds))
+    try:
+        found = run_here(capability, tuple(tests.split(",")), float(seconds))
+    except EngineUnavailable as error:
+        sys.stderr.write(" ".join(error.detail.split()) + "\n")  # the last line is the reason
+        sys.exit(BROKEN)
     sys.stdout.write(json.dumps({name: readings.as_json() for name, readings in found.items()}) + "\n")
 
 

@@ -6,8 +6,9 @@ This module imports neither pydantic nor numpy, because the measured process imp
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from time import perf_counter_ns
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 Better = Literal["lower", "higher"]
 TIMES_NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}  # nanoseconds of one unit
@@ -37,6 +38,17 @@ class Reading:
     per_call: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.unit:
+            raise ValueError(f"{self.name} has no unit; a count of anything has the unit '1'")
+        if self.unit in ENDINGS and not self.name.endswith(f"_{ENDINGS[self.unit]}"):
+            raise ValueError(f"{self.name} is in {self.unit}; rename it, so that its name ends with _{ENDINGS[self.unit]}")
+        if self.better not in get_args(Better):
+            raise ValueError(f"{self.name}: better is {self.better!r}; write one of {', '.join(get_args(Better))}")
+        for number in filter(lambda one: one is not None, (self.value, *self.calls)):
+            if not isinstance(number, int | float) or not isfinite(number):
+                raise ValueError(f"{self.name} is {number!r:.100}, which is no finite number; a value that cannot be measured is None")
+        if self.value is None and not self.missing:
+            raise ValueError(f"{self.name} has no value; say in `missing` why")
         if self.calls and self.unit not in ENDINGS:
             raise ValueError(f"{self.name} is in {self.unit!r}; single calls are only kept of figures in {', '.join(ENDINGS)}")
 
@@ -98,5 +110,5 @@ class HardwareTest(Protocol):
         """Measure, and return every figure of this test. A figure that the device cannot give has no value and says why.
 
         Raises:
-            DeviceFailed: The device failed during the measurement.
+            DeviceFailed: The device failed during the measurement. So does every error that is no mistake of the test's own code.
         """

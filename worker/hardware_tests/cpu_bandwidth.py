@@ -20,10 +20,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 
 from worker.hardware.caches import LastLevelCache, read_last_level_cache
 from worker.hardware.cores import usable_cores
+from worker.hardware.free_memory import free_memory_bytes
 from worker.hardware_tests.base import Reading, Readings, Share
 from worker.hardware_tests.team import Kernel, Team
 
@@ -70,7 +70,7 @@ def _thread_counts(most: int) -> list[int]:
 
 
 def _too_little_memory(elements: int, cache: LastLevelCache) -> str:
-    need, free = 3 * 8 * elements, psutil.virtual_memory().available
+    need, free = 3 * 8 * elements, free_memory_bytes()
     if need <= MEMORY_SHARE * free:
         return ""
     return (

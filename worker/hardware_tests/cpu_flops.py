@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import psutil
 
 from worker.hardware.blas import read_blas
 from worker.hardware.cores import usable_cores
+from worker.hardware.free_memory import free_memory_bytes
 from worker.hardware.steering import steering_variables
 from worker.hardware_tests import conditions
 from worker.hardware_tests.base import Readings, Share
@@ -30,7 +30,7 @@ class CpuFlops:
     """Measures each precision that numpy and, where it is installed, torch can compute on this CPU."""
 
     def run(self, share: Share) -> Readings:
-        most_bytes = MEMORY_SHARE * psutil.virtual_memory().available
+        most_bytes = MEMORY_SHARE * free_memory_bytes()
         found = [_precision(name) for name in PRECISIONS]
         open_ones = [precision for precision in found if precision.make is not None]
         rates: dict[str, Rate] = {}

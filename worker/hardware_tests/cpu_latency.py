@@ -9,9 +9,9 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-import psutil
 
 from worker.hardware.caches import read_last_level_cache
+from worker.hardware.free_memory import free_memory_bytes
 from worker.hardware_tests.base import Reading, Readings, Share
 from worker.hardware_tests.chase import LINE, Chase, chase
 
@@ -43,7 +43,7 @@ class CpuLatency:
 
 
 def _why_not(nodes: int, cache_bytes: int) -> str:
-    free = psutil.virtual_memory().available
+    free = free_memory_bytes()
     if nodes * LINE < LEAST_CACHES * cache_bytes:
         return (
             f"a chain of at least {LEAST_CACHES} times the last-level caches ({cache_bytes / 2**20:.0f} MB) has more than {MOST_NODES} "

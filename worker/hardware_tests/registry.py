@@ -5,17 +5,17 @@ A new test needs one file beside this one, one line here, and its name in `share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
+from worker import plug_ins
+from worker.hardware_tests.base import HardwareTest
 
 if TYPE_CHECKING:
     from worker.hardware import Hardware
-    from worker.hardware_tests.base import HardwareTest
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,10 @@ def why_not(capability: str, hardware: Hardware) -> str:
 def _why_not(entry: TestEntry, capability: str, hardware: Hardware) -> str:
     if missing := _missing(entry):
         return f"{', '.join(missing)} is not installed"
-    if not entry.present:
-        return ""
-    module, _, name = entry.present.partition(":")
-    asked: Callable[[str, Hardware], str] = getattr(import_module(module), name)
-    return asked(capability, hardware)
+    return plug_ins.why_not(entry.present, capability, hardware) if entry.present else ""
 
 
 def resolve(entry: TestEntry) -> type[HardwareTest]:
     """Import and return the class of a test."""
-    module, _, name = entry.target.partition(":")
-    test: type[HardwareTest] = getattr(import_module(module), name)
+    test: type[HardwareTest] = plug_ins.implementing(HardwareTest, entry.target)
     return test

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.capabilities import kinds_of
 from shared.errors import EngineUnavailable
 from worker.engines import registry as engines
+from worker.plug_ins import named
+from worker.plug_ins import why_not as why_absent
 
 if TYPE_CHECKING:
     from worker.hardware import Hardware
@@ -104,7 +105,7 @@ def resolve(kind: str) -> type[Measure]:
     Raises:
         EngineUnavailable: This worker does not know the kind.
     """
-    measure: type[Measure] = _named(entry_of(kind).target)
+    measure: type[Measure] = named(entry_of(kind).target)
     return measure
 
 
@@ -113,7 +114,7 @@ def why_not(capability: str, hardware: Hardware) -> str:
     entries = [entry for kind in kinds_of(capability) if (entry := KINDS.get(kind)) is not None]
     if not entries or any(entry.in_engine for entry in entries):
         return engines.why_not(capability, hardware)
-    reasons = [_named(entry.present)(capability, hardware) if entry.present else "no device offers it" for entry in entries]
+    reasons = [why_absent(entry.present, capability, hardware) if entry.present else "no device offers it" for entry in entries]
     return "" if "" in reasons else "; ".join(reasons)
 
 
@@ -125,7 +126,7 @@ def work_of(capability: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for kind in kinds_of(capability):
         entry = KINDS.get(kind)
-        versions = _named(entry.libraries)(capability) if entry is not None and entry.libraries else {}
+        versions = named(entry.libraries)(capability) if entry is not None and entry.libraries else {}
         if entry is not None and versions is not None:
             found[kind] = dict(versions)
     return found
@@ -149,7 +150,7 @@ def place_of(kind: str, capability: str) -> Place | None:
     entry = entry_of(kind)
     if entry.in_engine:
         return engines.entry_of(capability)
-    place: Place | None = _named(entry.runs_in)(capability) if entry.runs_in else None
+    place: Place | None = named(entry.runs_in)(capability) if entry.runs_in else None
     return place
 
 
@@ -160,7 +161,7 @@ def credentials_of(kind: str, capability: str) -> tuple[str, ...]:
         EngineUnavailable: This worker does not know the kind.
     """
     entry = entry_of(kind)
-    found: tuple[str, ...] = _named(entry.credentials)(capability) if entry.credentials else ()
+    found: tuple[str, ...] = named(entry.credentials)(capability) if entry.credentials else ()
     return found
 
 
@@ -172,8 +173,3 @@ def preloads(kind: str) -> tuple[str, ...]:
     """
     entry = entry_of(kind)
     return (*entry.preload, entry.target.partition(":")[0])
-
-
-def _named(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable, nearest
+from worker.plug_ins import named
 
 if TYPE_CHECKING:
     from worker.launchers.base import Launcher
@@ -27,14 +27,13 @@ def resolve(name: str) -> Launcher:
     """
     if name not in LAUNCHERS:
         raise EngineUnavailable(f"this worker has no launcher {name!r}: {nearest(name, list(LAUNCHERS))}")
-    module, _, attribute = LAUNCHERS[name].partition(":")
-    made: Launcher = getattr(import_module(module), attribute)()
+    made: Launcher = named(LAUNCHERS[name])()
     return made
 
 
 def container_program() -> str:
     """Return the name of the program that runs containers on this device, or an empty text if there is none."""
     try:
-        return Path(import_module(LAUNCHERS["container"].partition(":")[0]).find_engine()).name
+        return Path(named(f"{LAUNCHERS['container'].partition(':')[0]}:find_engine")()).name
     except EngineUnavailable:
         return ""

@@ -13,40 +13,16 @@ from shared.kinds.load import Load
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.request_records import FAILURES
 from shared.stats import median_interval_of_repeats
+from worker.drivers.registry import figures_of
 from worker.load.ceiling import is_client_bound
-from worker.load.operations import rate_of
-from worker.load.phases import Measured, Tally, bytes_per_s, duration_s, rate, rate_achieved, rate_asked
+from worker.load.phases import Measured, Tally, bytes_per_s, rate, rate_achieved, rate_asked
 from worker.load.samples import Sample, values_of
 from worker.load.token_figures import add_token_figures
 from worker.load.tokens import has_tokens
+from worker.plug_ins import named
 
 Phases = Sequence[Measured]
 NO_SCHEDULE = "a closed loop has no schedule"
-OF_VECTORS: Mapping[str, tuple[str, Callable[[Phases], float | None]]] = {
-    "insert_vps": ("insert", rate),
-    "query_qps": ("query", rate),
-    "insert_duration": ("insert", duration_s),
-    "query_duration": ("query", duration_s),
-}
-# Figures that a type of service has besides those of every load: which phase they are about (empty: all), and how they are computed.
-OF_SERVICES: Mapping[str, Mapping[str, tuple[str, Callable[[Phases], float | None]]]] = {
-    "redis": {"ops_per_second": ("", rate), "bytes_per_second": ("", bytes_per_s)},
-    "postgres": {
-        "insert_tps": ("insert", rate),
-        "select_qps": ("select", rate),
-        "insert_duration": ("insert", duration_s),
-        "select_duration": ("select", duration_s),
-        "total_duration": ("", duration_s),
-    },
-    "chroma": OF_VECTORS,
-    "qdrant": OF_VECTORS,
-    "minio": {
-        "put_ops_per_second": ("", rate_of(0)),
-        "get_ops_per_second": ("", rate_of(1)),
-        "put_bytes_per_second": ("", rate_of(0)),
-        "get_bytes_per_second": ("", rate_of(1)),
-    },
-}
 
 
 def outcome_of(
@@ -94,9 +70,10 @@ def outcome_of(
     made.one("client_bound", float(bound))
     made.per_repeat("bytes_per_s", bytes_per_s)
     made.one("concurrency", float(concurrency))
-    for name, (phase_name, compute) in OF_SERVICES.get(service_type, {}).items():
-        chosen = [[phase for phase in phases if phase_name in ("", phase.phase)] for phases in repeats]
+    for name, entry in figures_of(service_type).items():
+        chosen = [[phase for phase in phases if entry.phase in ("", phase.phase)] for phases in repeats]
         if all(chosen):
+            compute = named(entry.computed)(operations.index(entry.operation)) if entry.operation else named(entry.computed)
             made.per_repeat(name, _in_units(compute, (units or {}).get(name, 1.0)), phases=chosen)
     for name, (values, missing) in (found or {}).items():
         made.of_repeats(name, values, missing)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-
-def _of_objects(client: Mapping[str, Any]) -> dict[str, float]:
-    size = float(client["object_size_bytes"])
-    return {"put_bytes_per_second": size, "get_bytes_per_second": size}
+from worker.drivers.registry import figures_of
+from worker.plug_ins import named
 
 
-def _of_vectors(size: int, batch_size: int) -> dict[str, float]:
+def bytes_of_object(client: Mapping[str, Any]) -> float:
+    return float(client["object_size_bytes"])
+
+
+def vectors_of_insert(client: Mapping[str, Any]) -> float:
     """Return how many vectors an insert has on average. Batches differ by at most one vector."""
-    return {"insert_vps": size / -(-size // batch_size)}
-
-
-_OF_SERVICES: Mapping[str, Callable[[Mapping[str, Any]], dict[str, float]]] = {
-    "minio": _of_objects,
-    "chroma": lambda client: _of_vectors(client["num_vectors"], client["batch_size"]),
-    "qdrant": lambda client: _of_vectors(client["num_points"], client["batch_size"]),
-}
+    vectors: int = client["num_vectors"] if "num_vectors" in client else client["num_points"]
+    return vectors / float(-(-vectors // client["batch_size"]))
 
 
 def units_of(service_type: str, client: Mapping[str, Any]) -> dict[str, float]:
@@ -29,7 +25,7 @@ def units_of(service_type: str, client: Mapping[str, Any]) -> dict[str, float]:
     Args:
         client: The settings of the client, as a specification holds them.
     """
-    return _OF_SERVICES[service_type](client) if service_type in _OF_SERVICES else {}
+    return {name: named(one.unit)(client) for name, one in figures_of(service_type).items() if one.unit}
 
 
 def facts_of_requests(service_type: str, client: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -110,7 +110,7 @@ def preload(modules: list[str]) -> list[str]:
     for module in modules:
         try:
             import_module(module)
-        except (ImportError, OSError) as error:  # OSError: a shared library that does not load
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in may be of another package, and its code may raise anything
             with contextlib.suppress(OSError):  # the worker's terminal or log may be gone
                 sys.stderr.write(f"fleetmark guard: {module} was not preloaded: {error}\n")
         else:

@@ -1,7 +1,8 @@
 """Defines the port of the samplers: what is watched beside a measurement.
 
 All samplers of an attempt run in one process of their own (`worker.samplers.loop`), which the guard owns. So they may import what they
-need, and they may block for some milliseconds. They must not take more than some hundred microseconds of CPU time for one reading.
+need, and they may block for some milliseconds: one that blocks longer makes all of them less frequent. They must not take more than some
+hundred microseconds of CPU time for one reading.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ class Place:
     """Says what a sampler looks at.
 
     Attributes:
-        root: the folder that holds `proc` and `sys`; tests name another.
-        guard: the process whose children are the measured ones.
-        metrics_url: the page with a service's own metrics; empty if there is none.
-        service: the type of the service that is under load; empty if none is. `service_address` is where its clients find it, and
+        root: The folder that holds `proc` and `sys`; tests name another.
+        guard: The process whose children are the measured ones.
+        metrics_url: The page with a service's own metrics; empty if there is none.
+        service: The type of the service that is under load; empty if none is. `service_address` is where its clients find it, and
             `service_settings` are those settings of its clients that say more about that.
-        cuda_visible: the value of CUDA_VISIBLE_DEVICES in the measured processes; None if it is not set.
-        cuda_order: their CUDA_DEVICE_ORDER.
+        cuda_visible: The value of CUDA_VISIBLE_DEVICES in the measured processes; None if it is not set.
+        cuda_order: Their CUDA_DEVICE_ORDER.
     """
 
     root: Path = Path("/")

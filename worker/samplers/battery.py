@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.columns import Column
 from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.column_names import unused, word
 from worker.samplers.kept_file import number_in, text_in
 
 FOLDER = "sys/class/power_supply"
@@ -21,8 +22,11 @@ def lack(place: Place) -> Lack | None:
     batteries = _batteries(place.root)
     if not batteries:
         return Lack("the device has no battery that the system shows (in /sys/class/power_supply)")
-    if all(text_in(battery / "status").lower() != DISCHARGING for battery in batteries):
+    used = [battery for battery in batteries if not _plugged_in(battery)]
+    if not used:
         return Lack("the device does not run on its battery", "unplug it to measure the power of the whole device")
+    if all(_says_no_power(battery) and _says_no_energy(battery) for battery in used):
+        return Lack(_says_no_power(used[0]))
     return None
 
 
@@ -31,41 +35,56 @@ class Battery:
 
     def __init__(self, place: Place) -> None:
         self._root = place.root
-        self._batteries: list[Path] = []
+        self._batteries: dict[str, Path] = {}  # by the beginning of their columns' names
         self._first: dict[str, float] = {}
         self._missing: dict[str, str] = {}
 
     def open(self) -> Sequence[Column]:
-        self._batteries = _batteries(self._root)
-        if not self._batteries:
+        found = _batteries(self._root)
+        if not found:
             raise Vanished(str(lack(Place(root=self._root))))
         columns = []
-        for battery in self._batteries:
-            name, charged = battery.name.lower(), _plugged_in(battery)
+        for battery in found:
+            name = unused(f"battery_{word(battery.name)}", self._batteries)
+            self._batteries[name] = battery
+            power, energy = f"{name}_w", f"{name}_j"
+            charged = _plugged_in(battery)
+            self._missing |= {power: charged or _says_no_power(battery), energy: charged or _says_no_energy(battery)}
             columns += [
                 Column(
-                    name=f"battery_{name}_w", unit="W", source="battery", device=battery.name, role="power", feeds="board", missing=charged
+                    name=power,
+                    unit="W",
+                    source="battery",
+                    device=battery.name,
+                    role="power",
+                    feeds="board",
+                    missing=self._missing[power],
                 ),
                 Column(
-                    name=f"battery_{name}_j", unit="J", source="battery", device=battery.name, role="energy", feeds="board", missing=charged
+                    name=energy,
+                    unit="J",
+                    source="battery",
+                    device=battery.name,
+                    role="energy",
+                    feeds="board",
+                    missing=self._missing[energy],
                 ),
-                Column(name=f"battery_{name}_percent", unit="percent", source="battery", device=battery.name),
+                Column(name=f"{name}_percent", unit="percent", source="battery", device=battery.name),
             ]
-            if charged:
-                self._missing |= {column.name: charged for column in columns[-3:-1]}
+        self._missing = {name: why for name, why in self._missing.items() if why}
         return columns
 
     def read(self) -> Values:
         values: list[float | None] = []
-        for battery in self._batteries:
-            power, energy = f"battery_{battery.name.lower()}_w", f"battery_{battery.name.lower()}_j"
-            if power not in self._missing and (charged := _plugged_in(battery)):
-                self._missing |= {power: charged, energy: charged}
-            if power in self._missing:
-                values += [None, None]
-            else:
-                values += [_watts(battery), self._given(battery)]
-            values.append(number_in(battery / "capacity"))
+        for name, battery in self._batteries.items():
+            power, energy = f"{name}_w", f"{name}_j"
+            if charged := _plugged_in(battery):
+                self._missing = {power: charged, energy: charged} | self._missing
+            values += [
+                None if power in self._missing else _watts(battery),
+                None if energy in self._missing else self._given(battery),
+                number_in(battery / "capacity"),
+            ]
         return values
 
     def missing(self) -> Mapping[str, str]:
@@ -88,8 +107,18 @@ def _batteries(root: Path) -> list[Path]:
     return [one for one in folders if text_in(one / "type") == "Battery" and text_in(one / "scope") != "Device"]
 
 
+def _says_no_power(battery: Path) -> str:
+    return "" if _watts(battery) is not None else "the system shows no power of this battery (power_now, or current_now and voltage_now)"
+
+
+def _says_no_energy(battery: Path) -> str:
+    return "" if _joules_left(battery) is not None else "the system does not show how much energy is left in this battery"
+
+
 def _plugged_in(battery: Path) -> str:
     status = text_in(battery / "status").lower()
+    if not status and not battery.exists():
+        return "this battery is not there any more"
     return "" if status == DISCHARGING else f"the device does not run on this battery (it is {status or 'in an unknown state'})"
 
 

@@ -63,7 +63,7 @@ class WholeDevice:
         counters, memory = self._of_proc() if self._linux else _of_psutil()
         rates = self._rates.of(counters)
         cpu = rates.get("cpu_s")
-        flows = (rates.get(name) for name in ("read", "written", "received", "sent"))
+        flows = (_total(rates, name) for name in ("read", "written", "received", "sent"))
         return (None if cpu is None else 100 * cpu, memory, *(None if flow is None else flow / MB for flow in flows))
 
     def missing(self) -> Mapping[str, str]:
@@ -114,26 +114,32 @@ def _used_mb(text: str) -> float:
     return (int(lines["MemTotal"].split()[0]) - int(lines["MemAvailable"].split()[0])) / 1024
 
 
+def _total(rates: Mapping[str, float], flow: str) -> float | None:
+    """Return the rate of all disks, or of all interfaces, together. None if there is no rate yet, or none of these is shown."""
+    parts = [rate for name, rate in rates.items() if name.partition(" ")[0] == flow]
+    return sum(parts) if parts else None
+
+
 def _disk_bytes(text: str, disks: frozenset[str]) -> dict[str, float]:
-    read = written = 0
+    """Return the bytes of each disk, because the sum of all falls when one is taken away."""
+    found: dict[str, float] = {}
     for line in text.splitlines():
         fields = line.split()
         if len(fields) > 9 and fields[2] in disks:
-            read += int(fields[5])
-            written += int(fields[9])
-    return {"read": float(read * SECTOR_BYTES), "written": float(written * SECTOR_BYTES)}
+            found[f"read {fields[2]}"] = float(int(fields[5]) * SECTOR_BYTES)
+            found[f"written {fields[2]}"] = float(int(fields[9]) * SECTOR_BYTES)
+    return found or {"read ": 0.0, "written ": 0.0}
 
 
 def _network_bytes(text: str, layers: frozenset[str]) -> dict[str, float]:
-    """Return the bytes of all interfaces but the loopback and those above others."""
-    received = sent = 0
+    """Return the bytes of each interface but the loopback and those above others."""
+    found: dict[str, float] = {}
     for line in text.splitlines()[2:]:
         name, _, counters = line.partition(":")
         if (name := name.strip()) != "lo" and name not in layers:
             fields = counters.split()
-            received += int(fields[0])
-            sent += int(fields[8])
-    return {"received": float(received), "sent": float(sent)}
+            found[f"received {name}"], found[f"sent {name}"] = float(fields[0]), float(fields[8])
+    return found or {"received ": 0.0, "sent ": 0.0}
 
 
 def _of_psutil() -> tuple[dict[str, float], float | None]:
@@ -151,8 +157,7 @@ def _of_psutil() -> tuple[dict[str, float], float | None]:
 
 def _disks_of(block: Path) -> frozenset[str]:
     """Return the disks of a machine, without partitions and without the layers above a disk, which show the same bytes again."""
-    names = [entry.name for entry in block.iterdir()] if block.exists() else []
-    return frozenset(name for name in names if not name.startswith(("loop", "ram", "dm-", "md", "zram")))
+    return frozenset(name for name in _names_in(block) if not name.startswith(("loop", "ram", "dm-", "md", "zram")))
 
 
 def _layers_of(net: Path) -> frozenset[str]:
@@ -160,6 +165,14 @@ def _layers_of(net: Path) -> frozenset[str]:
 
     In a container no interface has hardware. There, none is above another.
     """
-    names = [entry.name for entry in net.iterdir()] if net.exists() else []
+    names = _names_in(net)
     without = frozenset(name for name in names if not (net / name / "device").exists())
     return without if len(without) < len(names) else frozenset()
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder. None are returned if it does not exist, or if this user may not see it, as in some containers."""
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []

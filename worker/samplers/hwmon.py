@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.columns import Column, Feeds
 from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.column_names import unused, word
 from worker.samplers.kept_file import KeptFile, text_in
 
 FOLDER = "sys/class/hwmon"
@@ -44,8 +45,9 @@ class Hwmon:
 
     def open(self) -> Sequence[Column]:
         columns: list[Column] = []
-        for sensor in _found(self._root)[:MAX_RAILS]:
-            name = _unused(f"hwmon_{sensor.chip}_{sensor.label}_{'j' if sensor.role == 'energy' else 'w'}", columns)
+        for sensor in _chosen(_found(self._root)):
+            name = f"hwmon_{sensor.chip}_{sensor.label}_{'j' if sensor.role == 'energy' else 'w'}"
+            name = unused(name, {column.name for column in columns})
             files, why = _opened(sensor.paths)
             self._rails.append(_Rail(name, files, sensor.scale))
             columns.append(
@@ -61,6 +63,9 @@ class Hwmon:
             )
         if not columns:
             raise Vanished(str(lack(Place(root=self._root))))
+        if any(column.missing and column.feeds == "board" for column in columns):
+            # The power of the whole device is that of all its feeds. Those that can be read are shown, and enter no figure.
+            return [replace(one, role="value") if one.feeds == "board" and not one.missing else one for one in columns]
         return columns
 
     def read(self) -> Values:
@@ -98,10 +103,21 @@ class _Sensor:
     scale: float
 
 
+def _chosen(found: Sequence[_Sensor]) -> list[_Sensor]:
+    """Return the sensors that are read: those that enter figures first. Only one chip's rails are taken for the whole device.
+
+    Two chips may both show all that the device takes, such as a meter of the board and one in the power supply. Their sum would be twice
+    the power of the device.
+    """
+    whole = next((sensor.chip for sensor in found if sensor.feeds == "board"), "")
+    single = [replace(one, feeds="") if one.feeds == "board" and one.chip != whole else one for one in found]
+    return sorted(single, key=lambda one: not one.feeds)[:MAX_RAILS]
+
+
 def _found(root: Path) -> list[_Sensor]:
     found: list[_Sensor] = []
     for folder in sorted((root / FOLDER).glob("hwmon*")):
-        chip = _word(text_in(folder / "name") or folder.name)
+        chip = word(text_in(folder / "name") or folder.name)
         powers = sorted([*folder.glob("power*_input"), *folder.glob("power*_average")])
         numbers = set()
         for path in powers:
@@ -130,7 +146,7 @@ def _preferred(folder: Path, number: str) -> Path:
 def _sensor(folder: Path, chip: str, which: str, role: str, paths: tuple[Path, ...], scale: float) -> _Sensor:
     label = text_in(folder / f"{which}_label")
     feeds: Feeds = "gpu" if chip in GPUS else "board" if chip in METERS or (label and WHOLE_BOARD.search(label)) else ""
-    name = _word(label or which)
+    name = word(label or which)
     return _Sensor(chip, name, _card(folder) if feeds == "gpu" else name, role, feeds, paths, scale)
 
 
@@ -138,19 +154,6 @@ def _card(folder: Path) -> str:
     """Return what tells the card of a sensor from others: its PCI address, or the name of the sensor's folder where there is none."""
     device = folder / "device"
     return device.resolve().name if device.exists() else folder.name
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60] or "unnamed"
-
-
-def _unused(name: str, columns: Sequence[Column]) -> str:
-    names = {column.name for column in columns}
-    number = 2
-    unique = name
-    while unique in names:
-        unique, number = f"{name}_{number}", number + 1
-    return unique
 
 
 def _opened(paths: Sequence[Path]) -> tuple[tuple[KeptFile, ...], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -39,13 +40,15 @@ class KeptFile:
         """Return the number that the file holds.
 
         Raises:
-            OSError: It cannot be read, or holds no number.
+            OSError: It cannot be read, or holds no number, or none that is finite.
         """
         text = self.beginning().strip()
         try:
-            return float(text)
-        except ValueError as error:
-            raise OSError(f"it holds {text[:40]!r}, which is no number") from error
+            if math.isfinite(number := float(text)):
+                return number
+        except ValueError:
+            pass
+        raise OSError(f"it holds {text[:40]!r}, which is no number")
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -54,11 +57,12 @@ class KeptFile:
 
 
 def number_in(path: Path) -> float | None:
-    """Return the number that a file holds, or None if it cannot be read."""
+    """Return the number that a file holds, or None if it cannot be read or is not finite."""
     try:
-        return float(path.read_text().strip())
+        number = float(path.read_text().strip())
     except (OSError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def text_in(path: Path) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from shared.clock import Clock, SystemClock
 from shared.columns import Column
+from worker.plug_ins import BrokenPlugIn
 from worker.samplers.base import Sampler, Values, Vanished
 from worker.samplers.looks import LATE, LooksFile
 from worker.samplers.registry import SAMPLERS, make
@@ -79,7 +80,7 @@ def sample(request: SampleRequest, clock: Clock, wait: Wait, announce: Callable[
     """Sample until `wait` returns true."""
     begin_cpu = time.process_time()
     opened, absent = _open(request)
-    period_s = _affordable(request.period_s, opened)
+    period_s = _affordable(request.period_s, opened, clock)
     for one in opened:
         one.every = _every(SAMPLERS[one.name].period_s, period_s)
     columns = [replace(column, period_s=one.every * period_s) if one.every > 1 else column for one in opened for column in one.columns]
@@ -88,38 +89,62 @@ def sample(request: SampleRequest, clock: Clock, wait: Wait, announce: Callable[
     energy = any(column.role in ("energy", "power") and not column.missing for column in columns)
     announce(OPEN_WITH_ENERGY if energy else OPEN)
     _repeat(opened, file, clock, wait)
+    file.flush()  # first, so that a sampler that does not close takes no samples away
     for one in opened:
-        one.sampler.close()
-    file.flush()
+        _close(one)
     file.note(cpu_s=time.process_time() - begin_cpu, ended="")
 
 
 def _open(request: SampleRequest) -> tuple[list[_Opened], dict[str, str]]:
     """Open the samplers. Return those that have something to read, and why the others have not."""
-    opened, absent = [], {}
+    opened: list[_Opened] = []
+    absent: dict[str, str] = {}
     place = request.place()
     for name in request.samplers:
         try:
             sampler = make(name, place)
-            opened.append(_Opened(name, sampler, list(sampler.open())))
+            one = _Opened(name, sampler, list(sampler.open()))
+            if why := _unfit(one, opened):
+                absent[name] = f"it failed: {why}"
+                _close(one)
+            else:
+                opened.append(one)
         except Vanished as gone:
             absent[name] = str(gone)
+        except BrokenPlugIn as error:  # it cannot be imported
+            absent[name] = error.detail
         except Exception as error:  # noqa: BLE001 - a defect in one sampler must not take the others away; the result says what it was
             absent[name] = f"it failed: {type(error).__name__}: {error}"
     return opened, absent
 
 
-def _affordable(period_s: float, opened: list[_Opened]) -> float:
-    """Return the shortest period at which sampling takes at most `MOST_OF_A_CORE`, so that a slow device is sampled less often."""
-    costs = []
+def _unfit(one: _Opened, others: list[_Opened]) -> str:
+    """Return why the columns of a sampler cannot be written, or an empty text if they can."""
+    if odd := [column for column in one.columns if not isinstance(column, Column)]:
+        return f"`open` returned {odd[0]!r:.100}, which is no Column"
+    owners = {column.name: other.name for other in others for column in other.columns}
+    for column in one.columns:
+        if column.name in owners:
+            return f"its column {column.name} has the name of one of the sampler {owners[column.name]}; rename it"
+        owners[column.name] = one.name
+    return ""
+
+
+def _affordable(period_s: float, opened: list[_Opened], clock: Clock) -> float:
+    """Return the shortest period at which sampling takes at most `MOST_OF_A_CORE` and waits for its sources at most half of the time.
+
+    So a slow device is sampled less often, and samples come on time although one source is slow.
+    """
+    costs, waits = [], []
     for _ in range(TRIALS):
-        before = time.process_time()
+        before, begin = time.process_time(), clock.monotonic()
         for one in opened:
             if SAMPLERS[one.name].period_s <= period_s:
                 _read(one)
         costs.append(time.process_time() - before)
-    cost_s = min(costs)  # the first readings fill caches, and copy the memory that this process shares with the guard
-    return min(max(period_s, cost_s / MOST_OF_A_CORE), max(period_s, LONGEST_PERIOD_S))
+        waits.append(clock.monotonic() - begin)
+    cost_s, wait_s = min(costs), min(waits)  # the first readings fill caches, and copy the memory that this process shares with the guard
+    return min(max(period_s, cost_s / MOST_OF_A_CORE, 2 * wait_s), max(period_s, LONGEST_PERIOD_S))
 
 
 def _every(wanted_s: float, period_s: float) -> int:
@@ -159,7 +184,7 @@ def _repeat(opened: list[_Opened], file: LooksFile, clock: Clock, wait: Wait) ->
 
 
 def _read(one: _Opened) -> Values:
-    """Return the values of a sampler. After it has vanished, they are None for good."""
+    """Return the values of a sampler. After it has vanished, they are None for good. A value that is not finite is None, too."""
     if one.gone:
         return [None] * len(one.columns)
     try:
@@ -170,12 +195,23 @@ def _read(one: _Opened) -> Values:
         why = f"its sampler failed: {type(error).__name__}: {error}"
     else:
         if len(values) == len(one.columns):
-            return values
+            return [value if value is not None and math.isfinite(value) else None for value in values]
         why = f"its sampler failed: it read {len(values)} values for {len(one.columns)} columns"
+    _give_up(one, why)
+    return [None] * len(one.columns)
+
+
+def _give_up(one: _Opened, why: str) -> None:
     one.gone = True
     one.columns = [column if column.missing else replace(column, missing=why) for column in one.columns]
-    one.sampler.close()
-    return [None] * len(one.columns)
+    _close(one)
+
+
+def _close(one: _Opened) -> None:
+    try:
+        one.sampler.close()
+    except Exception as error:  # noqa: BLE001 - its samples are taken, and those of the others are not to be lost
+        sys.stderr.write(f"the sampler {one.name} did not close: {type(error).__name__}: {error}\n")
 
 
 def _missing(opened: list[_Opened]) -> dict[str, str]:
@@ -183,7 +219,10 @@ def _missing(opened: list[_Opened]) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in opened:
         if not one.gone:
-            found |= one.sampler.missing()
+            try:
+                found |= one.sampler.missing()
+            except Exception as error:  # noqa: BLE001 - as in `_read`
+                _give_up(one, f"its sampler failed: {type(error).__name__}: {error}")
         found |= {column.name: column.missing for column in one.columns if column.missing}
     return found
 

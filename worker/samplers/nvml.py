@@ -8,6 +8,7 @@ CUDA_DEVICE_ORDER=PCI_BUS_ID). Otherwise the processes on each GPU tell.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,12 @@ from worker.samplers.base import Lack, Place, Values, Vanished
 
 MB = 2**20
 MAX_GPUS = 16
+OF_INSTANCE = "energy_of_instance_j"  # the column of a divided GPU that says why its instances have no energy; it is always null
+FAILS_AFTER = 10  # readings of one value in a row that have failed: then the reason is told
+DIVIDED = (
+    "the GPU is divided into instances (MIG), and NVML shows the energy of all of them together, with that of other programs; "
+    "measure on a GPU that is not divided"
+)
 WHO_EVERY = 10  # the number of samples between two looks at the processes of a GPU, which cost as much as everything else
 # Files of which Linux has one if the driver is loaded; the last is Windows' driver inside WSL.
 DRIVER_FILES = ("dev/nvidiactl", "dev/nvidia0", "dev/nvhost-gpu", "dev/dxg")
@@ -62,7 +69,9 @@ class _Gpu:
     handle: Any
     queries: list[_Query] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # the queries that this GPU does not support
+    failing: dict[str, tuple[int, str]] = field(default_factory=dict)  # how often in a row a query has failed, and why
     lost: str = ""
+    divided: bool = False
     users: float | None = None
 
 
@@ -84,21 +93,21 @@ class Nvml:
         try:
             pynvml.nvmlInit()
             for index in range(min(pynvml.nvmlDeviceGetCount(), MAX_GPUS)):
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                gpu = _Gpu(f"gpu{index}", str(pynvml.nvmlDeviceGetUUID(handle)), handle)
-                gpu.queries = self._queries(gpu)
-                self._gpus.append(gpu)
+                self._gpus.append(self._found(index))
         except pynvml.NVMLError as error:
             raise Vanished(f"NVML does not work: {error}") from error
         if not self._gpus:
             raise Vanished("NVML knows no GPU")
+        if all(gpu.lost for gpu in self._gpus):
+            raise Vanished(self._gpus[0].lost)
         chosen = chosen_gpus([gpu.uuid for gpu in self._gpus], self._place.cuda_visible, self._place.cuda_order)
         columns = []
         for gpu in self._gpus:
             for query in gpu.queries:
                 try:
-                    query.ask()
-                except pynvml.NVMLError as error:
+                    if not gpu.lost:
+                        query.ask()
+                except (pynvml.NVMLError, AttributeError) as error:  # a library that is older or newer may not have a function
                     gpu.refused[query.name] = f"the driver does not show it for this GPU: {error}"
                 columns.append(
                     Column(
@@ -109,10 +118,27 @@ class Nvml:
                         role=query.role,
                         feeds="gpu",
                         chosen=None if chosen is None else gpu.uuid in chosen,
-                        missing=gpu.refused.get(query.name, ""),
+                        missing=gpu.refused.get(query.name) or gpu.lost,
                     )
                 )
         return columns
+
+    def _found(self, index: int) -> _Gpu:
+        """Return one GPU. One that has fallen off the bus is among them, with the reason, so that the others can be read."""
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            gpu = _Gpu(f"gpu{index}", str(nvml.nvmlDeviceGetUUID(handle)), handle)
+        except nvml.NVMLError as error:
+            if getattr(error, "value", None) == nvml.NVML_ERROR_UNINITIALIZED:
+                raise
+            gpu = _Gpu(f"gpu{index}", f"GPU {index}", None, lost=f"NVML cannot open this GPU: {error}")
+        with contextlib.suppress(nvml.NVMLError, AttributeError):  # a GPU that cannot be divided does not support the question
+            gpu.divided = not gpu.lost and bool(nvml.nvmlDeviceGetMigMode(gpu.handle)[0])
+        gpu.queries = self._queries(gpu)
+        if gpu.divided:
+            gpu.refused[OF_INSTANCE] = DIVIDED
+        return gpu
 
     def read(self) -> Values:
         self._looks += 1
@@ -127,7 +153,8 @@ class Nvml:
         found = {}
         for gpu in self._gpus:
             for query in gpu.queries:
-                if why := gpu.refused.get(query.name) or gpu.lost:
+                failed, last = gpu.failing.get(query.name, (0, ""))
+                if why := gpu.refused.get(query.name) or gpu.lost or (last if failed >= FAILS_AFTER else ""):
                     found[f"{gpu.prefix}_{query.name}"] = why
         return found
 
@@ -141,11 +168,15 @@ class Nvml:
         if gpu.lost or query.name in gpu.refused:
             return None
         try:
-            return query.ask()
+            value = query.ask()
         except self._nvml.NVMLError as error:
             if getattr(error, "value", None) in self._final():
                 gpu.lost = f"NVML was lost while measuring: {error}"
-            return None  # any other error is only temporary
+            failed, _ = gpu.failing.get(query.name, (0, ""))
+            gpu.failing[query.name] = failed + 1, f"the driver did not answer for this GPU any more: {error}"
+            return None  # any other error may be over at the next reading
+        gpu.failing.pop(query.name, None)
+        return value
 
     def _final(self) -> set[int]:
         """Return the errors after which a GPU, or the driver, does not come back."""
@@ -162,15 +193,18 @@ class Nvml:
 
     def _queries(self, gpu: _Gpu) -> list[_Query]:
         nvml, handle = self._nvml, gpu.handle
+        power: Role = "value" if gpu.divided else "power"
+        energy: Role = "value" if gpu.divided else "energy"
         return [
             _Query("percent", "percent", lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu), "use"),
             _Query("memory_mb", "MB", lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / MB, "memory"),
-            _Query("power_w", "W", lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000, "power"),
+            _Query("power_w", "W", lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000, power),
             _Query("temperature_c", "°C", lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)), "temperature"),
             _Query("sm_mhz", "MHz", lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))),
             _Query("memory_mhz", "MHz", lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM))),
             _Query("throttle_reasons", "bits", lambda: float(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))),
-            _Query("energy_j", "J", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, "energy"),
+            _Query("energy_j", "J", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, energy),
+            *([_Query(OF_INSTANCE, "J", lambda: math.nan, "energy")] if gpu.divided else []),
             _Query("processes_of_job", "count", lambda: self._users(gpu), "ours"),
         ]
 

@@ -11,23 +11,21 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 
+from shared.addresses import shown_address
 from shared.columns import Column
 from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.metrics_text import TIMEOUT_S, NoPage, fetch
 
-TIMEOUT_S = 2.0
 PERIOD_S = 1.0
-MAX_BYTES = 4 * 2**20
 MAX_SERIES = 200
 MAX_NAME = 190  # the most characters of a series with its labels; a longer one is left out
-ACCEPT = "text/plain; version=0.0.4, application/openmetrics-text;q=0.5"
+LEFT_OUT = "metrics_left_out"  # this column is always null, and its reason says what of the page is left out
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABELS = r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}'
-_SAMPLE = re.compile(rf"({_NAME})({_LABELS})?\s+(\S+)(?:\s+\S+)?(?:\s+#.*)?")
+# Prometheus 3 writes a name with any other character in quotes, as the first thing within the braces.
+_SAMPLE = re.compile(rf"((?:{_NAME})?)\s*({_LABELS})?\s+(\S+)(?:\s+\S+)?(?:\s+#.*)?")
+_QUOTED_NAME = re.compile(r'\{\s*"((?:[^"\\]|\\.)*)"\s*[,}]')
 _TYPE = re.compile(rf"#\s*TYPE\s+({_NAME})\s+(\w+)\s*")
-
-
-class NoPage(Exception):
-    """Raised when a page cannot be read, or is no text in the format of Prometheus. The message says which page, and why."""
 
 
 def lack(place: Place) -> Lack | None:
@@ -46,6 +44,7 @@ class PrometheusPage:
     def __init__(self, place: Place) -> None:
         self._url = place.metrics_url
         self._series: list[str] = []
+        self._left_out: list[Column] = []
         self._page: Mapping[str, float] | None = None
         self._why = ""
         self._closed = threading.Event()
@@ -62,14 +61,22 @@ class PrometheusPage:
         self._page = found
         self._thread = threading.Thread(target=self._watch, name="metrics page", daemon=True)
         self._thread.start()
-        return [Column(name=f"metrics_{series}", unit="as the page says", source="prometheus") for series in self._series]
+        if len(found) > len(self._series):
+            why = (
+                f"{len(found) - len(self._series)} of the {len(found)} series of the page are left out: the first {MAX_SERIES} stay, if "
+                f"they have at most {MAX_NAME} characters with their labels"
+            )
+            self._left_out = [Column(name=LEFT_OUT, unit="count", source="prometheus", missing=why)]
+        return [
+            *(Column(name=f"metrics_{series}", unit="as the page says", source="prometheus") for series in self._series),
+            *self._left_out,
+        ]
 
     def read(self) -> Values:
-        """Return the values of the page that has arrived since the last call. They are None if none has."""
+        """Return the values of the page that has arrived since the last call. They are None if none has, or where they are not finite."""
         page, self._page = self._page, None
-        if page is None:
-            return [None] * len(self._series)
-        return [page.get(series) for series in self._series]
+        values = [None if page is None else page.get(series) for series in self._series]
+        return [*(value if value is not None and math.isfinite(value) else None for value in values), *(None for _ in self._left_out)]
 
     def missing(self) -> Mapping[str, str]:
         return {f"metrics_{series}": self._why for series in self._series} if self._why else {}
@@ -87,42 +94,15 @@ class PrometheusPage:
                 self._why = str(error)
 
 
-def fetch(url: str) -> str:
-    """Return the text of a page.
-
-    Raises:
-        NoPage: It does not answer, or not with a page.
-    """
-    import urllib.error  # imported where there is a page: this takes 40 ms of CPU time, beside every measurement
-    import urllib.request
-    from http.client import HTTPException
-
-    if not url.startswith(("http://", "https://")):
-        raise NoPage(f"{url} is no address of a page: it must start with http:// or https://")
-    request = urllib.request.Request(url, headers={"Accept": ACCEPT})  # noqa: S310 - checked above
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a service that is measured is not behind a proxy
-    try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
-            content = answer.read(MAX_BYTES + 1)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise NoPage(f"{url} answers {error.code}; name the page with the metrics, which often ends in /metrics") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise NoPage(f"{url} does not answer: {getattr(error, 'reason', error)}") from error
-    if len(content) > MAX_BYTES:
-        raise NoPage(f"{url} is larger than {MAX_BYTES // 2**20} MB; name a page with fewer series")
-    return str(content, "utf-8", "replace")
-
-
 def parse(text: str, url: str) -> dict[str, float]:
-    """Return the gauges, counters and untyped series of a page, by name with labels.
+    """Return the gauges, counters and untyped series of a page, by name with labels. Their values may be NaN or infinite.
 
     Raises:
         NoPage: The text is not in the format of Prometheus, or has no such series.
     """
     kinds: dict[str, str] = {}
     found: dict[str, float] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # only this ends a line: others may stand in the value of a label
         if not (line := line.strip()):
             continue
         if line.startswith("#"):
@@ -131,15 +111,23 @@ def parse(text: str, url: str) -> dict[str, float]:
             continue
         match = _SAMPLE.fullmatch(line)
         value = _number(match[3]) if match else None
-        if match is None or value is None:
+        name = _name(match) if match else ""
+        if match is None or value is None or not name:
             raise NoPage(
-                f"{url} is no page of Prometheus metrics: its line {number} is {line[:60]!r}; a line of it is `name{{labels}} number`"
+                f"{shown_address(url)} is no page of Prometheus metrics: its line {number} is {line[:60]!r}; "
+                "a line of it is `name{labels} number`"
             )
-        if not _is_part(match[1], kinds) and math.isfinite(value):
+        if not _is_part(name, kinds):
             found[match[1] + (match[2] or "")] = value
     if not found:
-        raise NoPage(f"{url} has no gauge and no counter")
+        raise NoPage(f"{shown_address(url)} has no gauge and no counter")
     return found
+
+
+def _name(match: re.Match[str]) -> str:
+    """Return the name of a series, which stands before its labels or is the first thing within the braces. Empty if there is none."""
+    quoted = _QUOTED_NAME.match(match[2] or "")
+    return str(match[1] or (quoted[1] if quoted else ""))
 
 
 def _is_part(name: str, kinds: Mapping[str, str]) -> bool:
@@ -150,6 +138,6 @@ def _is_part(name: str, kinds: Mapping[str, str]) -> bool:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)  # it reads `+Inf` and `NaN`, too
+        return None if "_" in text else float(text)  # it reads `+Inf` and `NaN`, too
     except ValueError:
         return None

@@ -8,6 +8,7 @@ secrets of other programs (CVE-2020-8694).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from shared.columns import Column
 from shared.energy import Unwrapped
 from worker.samplers.base import Lack, Place, Values, Vanished
+from worker.samplers.column_names import unused
 from worker.samplers.kept_file import KeptFile, number_in, text_in
 
 FOLDER = "sys/class/powercap"
@@ -48,9 +50,9 @@ class Rapl:
         for zone in _zones(self._root):
             name = text_in(zone / "name")
             package = name if name.startswith("package") else f"{text_in(zone.parent / 'name')}_{name}"
-            column = f"rapl_{package.replace('-', '_')}_j"
+            column = unused(f"rapl_{package.replace('-', '_')}_j", {one.name for one in columns})
             file, why = _opened(zone)
-            self._counters.append((column, file, Unwrapped(number_in(zone / "max_energy_range_uj") or 2.0**32)))
+            self._counters.append((column, file, Unwrapped(max(number_in(zone / "max_energy_range_uj") or 0.0, 0.0))))
             columns.append(
                 Column(name=column, unit="J", source="rapl", device=name, role="energy", feeds="cpu", step_s=STEP_S, missing=why)
             )
@@ -83,10 +85,36 @@ class Rapl:
 
 
 def _zones(root: Path) -> list[Path]:
-    """Return the packages and what lies beside them. AMD's counters have Intel's names. `intel-rapl-mmio` shows the same packages again."""
-    zones = [zone for zone in sorted((root / FOLDER).glob("intel-rapl:*")) if text_in(zone / "name").startswith("package")]
+    """Return the packages and what lies beside them, each once, however many links lead to it.
+
+    AMD's counters have Intel's names. `intel-rapl-mmio` shows the same packages again.
+    """
+    zones = _without_mirrors(
+        [zone for zone in sorted((root / FOLDER).glob("intel-rapl:*")) if text_in(zone / "name").startswith("package")]
+    )
     parts = [part for zone in zones for part in sorted(zone.glob("intel-rapl:*")) if text_in(part / "name") in BESIDE_THE_PACKAGE]
-    return sorted([*zones, *parts])
+    return list({os.path.realpath(zone): zone for zone in sorted([*zones, *parts], reverse=True)}.values())[::-1]
+
+
+def _without_mirrors(zones: Sequence[Path]) -> list[Path]:
+    """Return the zones without dies that show the counter of another die of their package.
+
+    On some processors of AMD (Threadripper and EPYC of Zen 1 and 2), each die has a zone, such as `package-0-die-1`, and all of them show
+    the one counter of the socket. Their sum would be several times the energy. On other processors each die has a counter of its own.
+    """
+    found: list[Path] = []
+    for zone in zones:
+        package, die, _ = text_in(zone / "name").partition("-die-")
+        dies = [one for one in found if die and text_in(one / "name").startswith(f"{package}-die-")]
+        if not any(_is_mirrored(one, zone) for one in dies):
+            found.append(zone)
+    return found
+
+
+def _is_mirrored(one: Path, other: Path) -> bool:
+    """Return whether two zones show the same counter: the value of one lies between two values of the other, some microseconds apart."""
+    before, between, after = (number_in(zone / "energy_uj") for zone in (one, other, one))
+    return before is not None and between is not None and after is not None and before <= between <= after
 
 
 def _opened(zone: Path) -> tuple[KeptFile | None, str]:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from shared.columns import Feeds
-from worker.samplers.base import Lack, Place, Vanished
-
-if TYPE_CHECKING:
-    from worker.samplers.base import Sampler
+from worker.plug_ins import implementing, named
+from worker.samplers.base import Lack, Place, Sampler, Vanished
 
 
 @dataclass(frozen=True)
@@ -22,10 +18,10 @@ class SamplerEntry:
     The module has a function `lack`, which says without opening anything why there is nothing to read on this device, or None.
 
     Attributes:
-        period_s: about the time between two readings; 0 for every sample. At 10 Hz, 1 s means every eighth sample.
-        feeds: whose energy or power it may show; why it shows none is then the reason for an energy that is null.
-        by_default: whether it runs beside every measurement.
-        services: the types of service that it watches, if it runs only beside a load on one of them.
+        period_s: About the time between two readings; 0 for every sample. At 10 Hz, 1 s means every eighth sample.
+        feeds: Whose energy or power it may show; why it shows none is then the reason for an energy that is null.
+        by_default: Whether it runs beside every measurement.
+        services: The types of service that it watches, if it runs only beside a load on one of them.
     """
 
     target: str
@@ -68,8 +64,11 @@ def lack_of(name: str, place: Place) -> Lack | None:
     entry = SAMPLERS[name]
     if (missing := _library_missing(entry)) is not None:
         return missing
-    lack: Callable[[Place], Lack | None] = import_module(entry.target.partition(":")[0]).lack
-    return lack(place)
+    try:
+        lack: Callable[[Place], Lack | None] = named(f"{entry.target.partition(':')[0]}:lack")
+        return lack(place)
+    except Exception as error:  # noqa: BLE001 - a defect in one sampler must not take the others away
+        return Lack(f"the sampler {name} failed: {type(error).__name__}: {error}")
 
 
 def energy_sources(place: Place) -> dict[str, Lack | None]:
@@ -85,8 +84,7 @@ def make(name: str, place: Place) -> Sampler:
     """
     if (missing := _library_missing(SAMPLERS[name])) is not None:
         raise Vanished(str(missing))
-    module, _, what = SAMPLERS[name].target.partition(":")
-    sampler: Sampler = getattr(import_module(module), what)(place)
+    sampler: Sampler = implementing(Sampler, SAMPLERS[name].target)(place)
     return sampler
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 from shared.errors import EngineUnavailable
+from worker.plug_ins import BrokenPlugIn, implementing
+from worker.services.base import Service
 from worker.services.programs import BrokenProgram
-
-if TYPE_CHECKING:
-    from worker.services.base import Service
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +35,7 @@ def resolve(name: str) -> Service:
     """
     if name not in SERVICES:
         raise EngineUnavailable(f"this worker can start no service of the type {name!r}; give the `address` of one that runs")
-    module, _, attribute = SERVICES[name].partition(":")
-    made: Service = getattr(import_module(module), attribute)()
+    made: Service = implementing(Service, SERVICES[name])()
     return made
 
 
@@ -50,10 +46,12 @@ def startable() -> dict[str, str]:
     for name in sorted(SERVICES.keys() - {FAKE}):
         try:
             found[name] = resolve(name).version()
-        except BrokenProgram as error:
+        except (BrokenProgram, BrokenPlugIn) as error:
             log.warning("this device is not offered for services of the type %s: %s", name, error.detail)
         except EngineUnavailable:
             continue  # most devices do not have most servers
+        except Exception as error:  # noqa: BLE001 - a defect in one type of service must not keep the worker from starting
+            log.warning("this device is not offered for services of the type %s: %s: %s", name, type(error).__name__, error)
     return found
 
 

@@ -105,8 +105,9 @@ def _energy(looks: Looks, windows: Sequence[Window], on: Feeds, gpus: frozenset[
             power=added([values for _, values in powers]) if powers else None,
             step_s=max(step for step in steps if step is not None) if steps and None not in steps else None,
         )
-        if found.missing and looks.ended:
-            found = replace(found, missing=f"{found.missing}; {looks.ended}")
+        lost = [column.missing for column, _ in (*counters, *powers) if column.missing]
+        if found.missing and (why := list(dict.fromkeys(filter(None, [*lost, looks.ended])))):
+            found = replace(found, missing="; ".join([found.missing, *why]))
         return found, [*counters, *powers]
     nothing = f"nothing here shows the energy of the {OF[on]}"
     return Measured(missing=f"{nothing}: {'; '.join(said)}" if said else looks.ended or nothing), []
@@ -184,6 +185,8 @@ def _watts(looks: Looks, columns: Sequence[Series], windows: Sequence[Window], e
         return None, 0
     values = added(found)
     watts = energy.watts if energy.watts is not None else average(looks.times, values, windows)
+    if watts is not None and watts <= 0:  # a meter that does not work: no device takes nothing
+        return None, 0
     return watts, len(inside(looks.times, values, windows))
 
 
@@ -205,8 +208,8 @@ def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> tuple[
         watts = (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else None
     if watts is None:
         return None, "no sample was taken while the device was idle"
-    if watts < 0:
-        return None, f"the sampled power of the idle device is {watts:.3g} W, which is less than nothing: its source cannot be believed"
+    if watts <= 0:
+        return None, f"the sampled power of the idle device is {watts:.3g} W, which no device takes: its source cannot be believed"
     return watts, ""
 
 

@@ -22,6 +22,7 @@ from worker.launchers.base import Server
 from worker.launchers.registry import resolve as launcher_named
 from worker.launchers.running import RunningService, RunningServices
 from worker.load.open_files import check_connections
+from worker.plug_ins import MISTAKES, BrokenPlugIn
 from worker.services.base import NotHealthy, Place
 from worker.services.programs import BrokenProgram
 from worker.services.registry import resolve as service_named
@@ -289,7 +290,7 @@ class ServiceOfJob:
                 self._last = ""
                 raise NotHealthy("it ended before it was healthy")
             try:
-                service.health(settings, self._port)
+                self._ask_health()
                 break
             except NotHealthy as error:
                 if self._clock.monotonic() >= patience:
@@ -319,13 +320,26 @@ class ServiceOfJob:
             self._counted.append({"when": when, **found})
 
     def _check_health(self) -> None:
-        assert self._launched is not None
         said = ""
         try:
-            service_named(self._launched.service).health(self._spec.service.settings, self._port)
+            self._ask_health()
         except NotHealthy as error:
             said = str(error)
         self._health = {"ok": not said, "checked_at": self._clock.now().isoformat(timespec="milliseconds"), "said": said or None}
+
+    def _ask_health(self) -> None:
+        """Ask the server for its health.
+
+        Raises:
+            NotHealthy: It is not healthy, or not yet.
+            BrokenPlugIn: The health check has a mistake.
+        """
+        assert self._launched is not None
+        try:
+            service_named(self._launched.service).health(self._spec.service.settings, self._port)
+        except MISTAKES as error:
+            said = f"the health check of {self._launched.service} has a mistake: {type(error).__name__}: {error}"
+            raise BrokenPlugIn(said) from error
 
     def _cpu_of_tree(self) -> float:
         """Return the CPU time of the server and its children so far, in seconds. 0 if it cannot be read."""

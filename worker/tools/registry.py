@@ -5,9 +5,8 @@ A new tool needs one file beside this one, one line here, and an entry in `share
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from shared.errors import EngineUnavailable, nearest
+from worker.plug_ins import named
 from worker.tools.base import Tool
 
 TOOLS: dict[str, str] = {
@@ -28,6 +27,5 @@ def resolve(name: str) -> type[Tool]:
     """
     if name not in TOOLS:
         raise EngineUnavailable(f"this worker has no tool {name!r:.60} that sends requests: {nearest(name, list(TOOLS))}")
-    module, _, attribute = TOOLS[name].partition(":")
-    found: type[Tool] = getattr(import_module(module), attribute)
+    found: type[Tool] = named(TOOLS[name])
     return found

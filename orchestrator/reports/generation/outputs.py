@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.whole_files import whole_file
-from shared.ids import number_of
+from orchestrator.reports.joined_files import join_files
 from shared.written_texts import NAME, lines_of, outputs_in
-
-log = logging.getLogger(__name__)
 
 FOLDER, SCORES = "outputs", "scores"  # in the folder of a campaign; each has a file for each job
 
@@ -25,17 +21,9 @@ def write_outputs(folder: Path) -> Path | None:
     Raises:
         OSError: the folder cannot be written.
     """
-    found = sorted((folder / FOLDER).glob("*.jsonl"), key=lambda path: number_of(path.stem))
-    if not found:
-        return None
-    target = folder / NAME
-    with whole_file(target) as file:
-        for path in found:
-            try:
-                file.write(lines_of(_joined(path, folder / SCORES / path.name)))
-            except ValueError as error:
-                log.warning("the answers of %s are left out of %s: %s", path.stem, target, error)
-    return target
+    scores = folder / SCORES
+    files = (folder / FOLDER).glob("*.jsonl")
+    return join_files(files, folder / NAME, lambda path: [lines_of(_joined(path, scores / path.name))], "answers")
 
 
 def _joined(answers: Path, scores: Path) -> Iterator[dict[str, Any]]:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.reports.joined_files import join_files
 from orchestrator.reports.load.written import Written
-from orchestrator.whole_files import whole_file
-from shared.ids import number_of
 from shared.request_records import FAILURES, Header, Part, read_parts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-log = logging.getLogger(__name__)
 
 FOLDER = "requests"
 NAME = "requests.jsonl"
@@ -33,18 +29,7 @@ def write_requests(folder: Path) -> Path | None:
     Raises:
         OSError: the folder cannot be written.
     """
-    found = sorted((folder / FOLDER).glob("*.bin"), key=lambda path: number_of(path.stem))
-    if not found:
-        return None
-    target = folder / NAME
-    with whole_file(target) as file:
-        for path in found:
-            try:
-                for lines in _lines_of(path):
-                    file.write(lines)
-            except ValueError as error:
-                log.warning("the requests of %s are left out of %s: %s", path.stem, target, error)
-    return target
+    return join_files((folder / FOLDER).glob("*.bin"), folder / NAME, _lines_of, "requests")
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from orchestrator.reports.money import price_of
 from orchestrator.reports.sampled import ENERGY_SOURCE, SAMPLED
 from shared.distributions import Distribution
 from shared.figures import Figure, Outcome
+from shared.labels import why_no_price
 from shared.protocol.messages import Device, Result
 
 DIGITS = 9
@@ -88,5 +89,7 @@ def cells_of_units(unit: Distribution) -> Row:
 
 
 def cells_of_price(device: Device) -> Row:
+    """Return the price of a device with where it comes from, or why its label is no price."""
     price = price_of(device)
-    return {"PricePerHour": price.per_hour if price else None, "PriceSource": price.source if price else None}
+    source = price.source if price else why_no_price(device.labels)
+    return {"PricePerHour": price.per_hour if price else None, "PriceSource": source or None}

@@ -24,6 +24,7 @@ from tests.engines.coreml import double, models
 from tests.engines.one_run import run_once
 from worker.engines.base import Options
 from worker.engines.coreml import COREML, ONNX, format_of
+from worker.engines.coreml_model import CoremlModelEngine
 from worker.engines.coreml_presence import why_not
 from worker.engines.coreml_probe import probe, write_model
 from worker.engines.registry import model_suffixes
@@ -195,3 +196,27 @@ def test_the_probe_answers_in_a_process_of_its_own() -> None:
     answer = json.loads(child.stdout.strip().splitlines()[-1])
     assert answer["error"] == ""
     assert set(answer["units"]) == {"cpu.coreml", "gpu.coreml", "ane.coreml"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "holds no model: the file is empty or was cut off"), (b"hello, this is no model", "it is no CoreML model, or a damaged one")],
+)
+def test_a_file_without_a_model_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "net.mlmodel").write_bytes(content)
+    with pytest.raises(ModelInvalid, match=rf"net\.mlmodel.*{said}"):
+        CoremlModelEngine().load(tmp_path / "net.mlmodel", Options(), "cpu.coreml")
+
+
+def test_a_package_that_is_not_whole_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    whole = models.package(tmp_path / "net.mlpackage")
+    manifest = whole / "Manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"rootModelIdentifier": "another"}))
+    with pytest.raises(ModelInvalid, match="its manifest names no model that is in the package"):
+        CoremlModelEngine().load(manifest, Options(), "cpu.coreml")
+    manifest.write_text(json.dumps(content))
+    (whole / "Data/com.apple.CoreML/weights/weight.bin").unlink()
+    (whole / "Data/com.apple.CoreML/weights").rmdir()
+    with pytest.raises(ModelInvalid, match="a file that its manifest names is missing; copy the whole folder"):
+        CoremlModelEngine().load(manifest, Options(), "cpu.coreml")

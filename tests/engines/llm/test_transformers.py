@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from shared.errors import EngineUnavailable, JobError, ModelInvalid
+from tests.streamer_times import streamer_times
 from worker.engines.torch_devices import Mps
 from worker.generators import transformers as transformers_generator
 from worker.generators.base import Settings
@@ -87,23 +88,9 @@ def test_a_model_that_would_end_at_once_writes_as_many_tokens_as_it_was_asked_fo
 def test_stamps_are_those_of_a_streamer_that_keeps_its_own_times(tiny: Path) -> None:
     ours: list[int] = []
     generator = loaded(tiny)
-    theirs: list[int] = []
-    inner = generator._watched
-
-    def watched(visible: Any) -> Any:
-        streamer = inner(visible)
-        put = streamer.put
-
-        def noting(ids: Any) -> None:
-            theirs.append(perf_counter_ns())
-            put(ids)
-
-        streamer.put = noting
-        return streamer
-
-    generator._watched = watched
-    generator.generate(0, 12)  # the first call is slower
-    generator.generate(0, 12, lambda: ours.append(perf_counter_ns()))
+    with streamer_times(generator) as theirs:
+        generator.generate(0, 12)  # the first call is slower, and has no streamer
+        generator.generate(0, 12, lambda: ours.append(perf_counter_ns()))
     assert len(theirs) == 13, "the prompt first"
     differences = sorted(our - their for our, their in zip(ours, theirs[1:], strict=True))
     assert differences[0] >= 0

@@ -262,3 +262,31 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
     engine = resolve("gpu.cuda.torch")()
     with pytest.raises(EngineUnavailable, match=r"finds no CUDA device here: install a build of torch with CUDA"):
         engine.load(networks.mlp(tmp_path), Options(), "gpu.cuda.torch")
+
+
+def test_a_network_whose_sizes_depend_on_its_data_is_no_code(tmp_path: Path) -> None:
+    class Found(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return torch.nonzero(x), torch.masked_select(x, x > 0), torch.cond(x.shape[0] > 4, lambda x: x + 1, lambda x: x - 1, (x,))
+
+    path = tmp_path / "net.pt2"
+    size = torch.export.Dim("rows", min=2, max=9)
+    torch.export.save(torch.export.export(Found(), (torch.ones(3, 2),), dynamic_shapes=({0: size},)), path)
+    engine = resolve("cpu.torch")()
+    engine.load(path, Options(), "cpu.torch")
+    answers: Any = engine.bind({"x": np.ones((6, 2), np.float32)})()
+    positions, chosen, answer = answers
+    assert (len(positions), len(chosen), answer.tolist()[0]) == (12, 12, [2.0, 2.0])
+
+
+def test_a_script_without_the_method_that_is_called_is_refused(tmp_path: Path) -> None:
+    class Other(torch.nn.Module):  # type: ignore[misc]
+        @torch.jit.export  # type: ignore[untyped-decorator]
+        def infer(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    torch.jit.save(torch.jit.script(Other()), tmp_path / "net.pt")
+    engine = resolve("cpu.torch")()
+    engine.load(tmp_path / "net.pt", Options(), "cpu.torch")
+    with pytest.raises(ModelInvalid, match=r"net\.pt has no method `forward`"):
+        engine.signature()

@@ -11,8 +11,10 @@ import pytest
 
 from orchestrator.api.batches import MOST
 from orchestrator.operations.context import Context
+from orchestrator.operations.rows import row_of_result
 from orchestrator.operations.submit import Submitted
 from orchestrator.operations.tokens import create_token
+from orchestrator.store.moves import LockedJob
 from shared.protocol.messages import Report
 from shared.tokens import Role
 from tests.integration.api.conftest import serving
@@ -60,6 +62,24 @@ def test_each_state_is_accepted_or_refused_with_its_reason(
     assert (ctx.settings.outputs_dir / campaign / "samples" / f"{one}.npz").read_bytes() == b"raw samples"
     again = send(api, worker, started(one), result(one)).json()
     assert [state["accepted"] for state in again["states"]] == [False, True], "a result that comes again is no mistake"
+
+
+def test_a_state_that_cannot_be_recorded_holds_up_no_other_of_its_batch(
+    api: httpx.Client, register: Callable[..., str], submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, campaign = register("pi"), submit(jobs=3).campaign.id
+    names = [f"{campaign}-job-{number}" for number in (1, 2, 3)]
+
+    def defective(job: LockedJob, *more: Any) -> Any:  # this stands for a defect that is not known yet
+        if job.id == names[1]:
+            raise ZeroDivisionError("in a row")
+        return row_of_result(job, *more)
+
+    monkeypatch.setattr("orchestrator.operations.record.row_of_result", defective)
+    body = send(api, worker, *map(result, names)).raise_for_status().json()
+    assert [state["accepted"] for state in body["states"]] == [True, False, True]
+    assert body["states"][1]["reason"] == "it cannot be recorded (ZeroDivisionError); the orchestrator's log says why"
+    assert [api.get(f"/api/jobs/{name}").json()["job"]["status"] for name in names] == ["complete", "pending", "complete"]
 
 
 def test_a_batch_is_of_one_registered_worker_and_bounded(api: httpx.Client, register: Callable[..., str], submit: Submit) -> None:

@@ -437,9 +437,14 @@ def test_recipes_of_the_folder_are_listed_with_what_is_wrong(api: httpx.Client, 
     ctx.settings.recipes_dir.mkdir()
     (ctx.settings.recipes_dir / "good.yaml").write_text("name: good one\nmodel: https://m.example/m.onnx\non: [cpu.onnx]\n")
     (ctx.settings.recipes_dir / "wrong.yml").write_text("name: wrong\n")
-    good, wrong = api.get("/api/recipes").json()["recipes"]
+    (ctx.settings.recipes_dir / "latin.yaml").write_bytes("name: Prüfung\n".encode("latin-1"))
+    (ctx.settings.recipes_dir / "broken.yaml").symlink_to("/proc/self/mem")  # a file whose first byte cannot be read, also by root
+    broken, good, latin, wrong = api.get("/api/recipes").json()["recipes"]
     assert (good["name"], good["error"]) == ("good one", None)
     assert "wrong.yml is not valid" in wrong["error"]
+    assert str(ctx.settings.recipes_dir) not in json.dumps([broken, latin, wrong])
+    assert broken["error"] == "broken.yaml cannot be read: Input/output error; make it readable for the orchestrator"
+    assert latin["error"].startswith("latin.yaml is not text in UTF-8: invalid start byte at byte 8")
 
 
 def test_every_answer_carries_the_request_s_id(api: httpx.Client) -> None:

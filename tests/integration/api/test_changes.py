@@ -17,7 +17,7 @@ from orchestrator.operations.finish import finish_ended
 from orchestrator.operations.record import record
 from orchestrator.operations.removal import remove_campaign
 from orchestrator.operations.submit import Submitted
-from orchestrator.store import jobs, results
+from orchestrator.store import job_lists, results
 from orchestrator.store.tables import ResultRow
 from orchestrator.watch import Watch
 from shared.capabilities import worker_queue
@@ -82,12 +82,12 @@ def test_a_campaign_gets_another_name_and_its_waiting_jobs_another_priority(
     register()
     first = submit(jobs=400).campaign.id  # these are more jobs than the window of a queue
     with ctx.store.read() as session:
-        sent = [job.id for job in jobs.page(session, campaign_id=first, limit=400) if job.dispatched_at is not None]
+        sent = [job.id for job in job_lists.page(session, campaign_id=first, limit=400) if job.dispatched_at is not None]
     assert 0 < len(sent) < 300
     body = api.patch(f"/api/campaigns/{first}", json={"name": "nightly", "labels": {"a": "b"}, "priority": 9}).raise_for_status().json()
     assert (body["name"], body["labels"], body["notes"]) == ("nightly", {"a": "b"}, "")
     with ctx.store.read() as session:
-        listed = jobs.page(session, campaign_id=first, limit=400)
+        listed = job_lists.page(session, campaign_id=first, limit=400)
         assert {job.priority for job in listed if job.id not in sent} == {9}
         assert {job.priority for job in listed if job.id in sent} == {5}, "their messages say so"
         assert sum(job.dispatched_at is not None for job in listed) > len(sent), "the more urgent ones have a window of their own"

@@ -28,6 +28,7 @@ def expect_degraded(ctx: Context, words: str) -> None:
     [problem] = body["database"]["problems"]
     assert problem.startswith("the database takes no writes: ")
     assert words in problem
+    assert ".db" not in problem, "everybody may ask, so the answer names no file"
 
 
 def test_a_database_that_takes_writes_has_no_problem(api: httpx.Client) -> None:

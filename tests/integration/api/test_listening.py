@@ -8,15 +8,7 @@ import socket
 import pytest
 
 from orchestrator.api.connections import open_sockets
-
-
-def _speaks_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
+from tests.servers import speaks_ipv6
 
 
 def test_uvicorn_listens_by_itself_on_every_other_address() -> None:
@@ -26,7 +18,7 @@ def test_uvicorn_listens_by_itself_on_every_other_address() -> None:
 
 
 def test_every_address_is_one_socket_of_each_family_on_one_port() -> None:
-    if not _speaks_ipv6():  # without IPv6 there is nothing to listen on, so the function raises an error
+    if not speaks_ipv6():  # without IPv6 there is nothing to listen on, so the function raises an error
         with pytest.raises(OSError):
             open_sockets("::", 0)
         return

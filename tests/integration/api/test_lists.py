@@ -12,7 +12,7 @@ import pytest
 from orchestrator.operations.context import Context
 from orchestrator.operations.record import record
 from orchestrator.operations.submit import Submitted
-from orchestrator.store import jobs
+from orchestrator.store import job_lists
 from shared.clock import FakeClock
 from tests.integration.reports import WORKER, result, started
 
@@ -48,6 +48,6 @@ def test_the_newest_jobs_come_first_and_each_list_says_how_long_it_is(
     assert pages(api, worker=WORKER, status="complete") == ([f"{new}-job-1", f"{old}-job-2"], [2])
     since = (clock.now() - timedelta(seconds=30)).isoformat()
     assert pages(api, since=since) == ([f"{new}-job-2", f"{new}-job-1"], [2])
-    monkeypatch.setattr(jobs, "MOST_COUNTED", 1)
+    monkeypatch.setattr(job_lists, "MOST_COUNTED", 1)
     assert pages(api, worker=WORKER) == ([f"{new}-job-1", f"{old}-job-2"], [None])
     assert pages(api, campaign=f"campaign-{'0' * 18}") == ([], [0])

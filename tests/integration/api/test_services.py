@@ -98,6 +98,16 @@ def test_a_service_whose_job_has_ended_since_the_last_heartbeat_is_stopped_alone
     assert ctx.registry.redis.hget(keys.worker(worker), "unwanted_service") == f"{job}.1"
 
 
+def test_a_service_whose_job_was_removed_is_stopped_alone(api: httpx.Client, ctx: Context, worker: str, campaign: str) -> None:
+    job = f"{campaign}-job-1"
+    beat(api, worker, [told(job)])
+    assert api.post(f"/api/campaigns/{campaign}/cancel").status_code == 200
+    assert api.delete(f"/api/campaigns/{campaign}").status_code == 200
+    answer = api.post(f"/api/services/{job}.1/stop")
+    assert (answer.status_code, answer.json()["job_cancelled"]) == (200, False)
+    assert ctx.registry.redis.hget(keys.worker(worker), "unwanted_service") == f"{job}.1"
+
+
 def test_a_service_that_nobody_runs_cannot_be_stopped(api: httpx.Client) -> None:
     answer = api.post("/api/services/nothing/stop")
     assert answer.status_code == 404

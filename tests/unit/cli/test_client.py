@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,13 @@ def test_who_sends_no_token_is_told_where_the_command_takes_it_from(server: Scri
     with Client(server.url, token) as client, pytest.raises(ApiError, match="wants a token") as caught:
         client.get("campaigns")
     assert ("FLEETMARK_TOKEN_FILE" in caught.value.detail) is hint
+
+
+@pytest.mark.parametrize("answer", [{"message": "no route"}, ["no route"], {"error": "x", "detail": "y", "fields": [{}]}])
+def test_json_that_is_not_of_an_orchestrator_is_recognised(server: ScriptedServer, answer: Any) -> None:
+    server.on("GET /api/campaigns", answer, status=404)
+    with Client(server.url) as client, pytest.raises(ApiError, match=r"404 .* not in the words of an orchestrator"):
+        client.get("campaigns")
 
 
 def test_nobody_listening_is_one_sentence_that_says_what_to_do() -> None:

@@ -240,6 +240,7 @@ def test_a_file_whose_ending_means_no_format_is_refused(server: ScriptedServer, 
     ended = fleetmark("results", "campaign-1", "-o", name, host=server.url, folder=tmp_path)
     assert ended.returncode == 2
     assert f"no format belongs to the ending of {name}: use one of .csv, .json, .jsonl, .parquet" in ended.stderr
+    assert ("Excel opens `--format excel -o r.csv`" in ended.stderr) is (name == "r.xlsx")
     assert list(tmp_path.iterdir()) == []
 
 

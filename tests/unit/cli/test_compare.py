@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.comparisons import markdown, pairs
+from cli.comparisons import markdown, notes, pairs
 from cli.errors import ApiError, exit_code
 from cli.main import app
 from shared.errors import InvalidInput
@@ -180,3 +180,18 @@ def test_scores_stand_below_the_table_with_their_intervals(orchestrator: Scripte
 def test_two_forms_at_once_are_refused() -> None:
     with pytest.raises(InvalidInput, match="exclude each other"):
         run("--json", "--markdown")
+
+
+@pytest.mark.parametrize(("allowed", "said"), [([], True), (["model"], False)])
+def test_two_versions_of_a_model_without_counterparts_are_told_of_the_option(allowed: list[str], said: bool) -> None:
+    alone = UNDECIDED | {"current_job": None, "reason": "NEW has no job of this work on this device"}
+    new = {
+        "title": "other.onnx",
+        "device": "lab",
+        "compute_unit": "CPU (ONNX)",
+        "job_id": f"{NEW}-job-1",
+        "verdict": "NEW",
+        "reason": "only NEW",
+    }
+    found = comparison("INCONCLUSIVE", alone, only_current=[new], only_current_total=1, allowed=allowed)
+    assert any("--allow-different model" in note for note in notes(found)) is said

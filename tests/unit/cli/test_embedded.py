@@ -15,21 +15,12 @@ from cli.errors import PartFailed
 from cli.ports import require_free
 from shared.clock import SystemClock
 from shared.errors import InvalidInput
-from tests.servers import free_port
+from tests.servers import free_port, speaks_ipv6
 
 ONCE: Retry = Retry(NoBackoff(), 0)
 
 
-def _speaks_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:  # many containers have no IPv6
-        return False
-    return True
-
-
-LOOPBACKS = ["127.0.0.1", "localhost", *(["::1"] if _speaks_ipv6() else [])]
+LOOPBACKS = ["127.0.0.1", "localhost", *(["::1"] if speaks_ipv6() else [])]
 
 
 def test_a_taken_port_is_refused_with_the_option_that_helps() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from cli.fitting import Fitting
+from cli.report_page import ReportPage
 from cli.results_table import results_table
 from cli.tables import table
 
@@ -74,3 +76,25 @@ def test_ids_are_never_cut_or_broken(width: int) -> None:
 
 def test_a_table_without_rows_is_its_headings() -> None:
     assert shown(table([], [("Job", "job_id"), ("Status", "status")]), 80) == ["Job  Status"]
+
+
+PAGE = """# Which is fastest
+
+|  | device · runtime | median ms | 95 % interval | cost of 1 000 |
+| ---: | --- | ---: | --- | ---: |
+| 1 | bench-1 · CPU (ONNX) · threads 1 | 0.07003 | 0.0696 – 0.0705 | 8.103e-06 |
+| 2 | bench-2 · CPU (ONNX) · threads 2 | 0.07238 | 0.0706 – 0.0727 | 1.701e-05 |
+"""
+
+
+@pytest.mark.parametrize("width", [160, 80, 60, 40])
+def test_no_figure_of_a_report_is_cut_in_a_terminal_of_any_width(width: int) -> None:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(ReportPage(PAGE))
+    said = " ".join(captured.get().split())
+    assert "…" not in said
+    assert [
+        figure for figure in ("1 bench-1 · CPU", "0.07003", "0.0696 –", "0.0705", "1.701e-05") if figure not in re.sub(r"  +", " ", said)
+    ] == []
+    assert max(map(len, captured.get().splitlines())) <= width

@@ -10,10 +10,10 @@ import pytest
 # Libraries run such code while they are imported. For example, a dataclass executes text that it has made.
 STOPPED = """
 import signal
-from cli.commands.start import _stopped_by_signals
+from cli.signals import stopped_by_signals
 
 try:
-    with _stopped_by_signals():
+    with stopped_by_signals():
         exec("signal.raise_signal(signal.{name})")
 except KeyboardInterrupt:
     raise SystemExit(130) from None

@@ -42,6 +42,24 @@ def test_a_result_shows_what_the_sample_allows_and_says_what_it_does_not() -> No
     assert notes == ["no p99: 300 inferences are too few; it takes 662 (inferences × repeats)"]
 
 
+def test_a_missing_percentile_names_its_jobs_unless_no_job_has_it() -> None:
+    def notes(*rows: dict[str, Any]) -> list[str]:
+        return results_table([COMPLETE | row for row in rows])[1]
+
+    few = "no p99: 300 inferences are too few; it takes 662 (inferences × repeats)"
+    enough = {"FileName": "b.onnx", "InferenceMsP99": 7.0, "Inferences": 700}
+    assert notes({}, {"FileName": "b.onnx"}) == [few]
+    assert notes({}, enough) == [f"squeezenet.onnx: {few}"]
+    assert notes({}, {"DeviceName": "other-pi"}, enough) == [f"squeezenet.onnx: {few}"]
+    many = [{"FileName": f"{letter}.onnx"} for letter in "cdefg"]
+    assert notes(*many[:3], enough) == [f"c.onnx, d.onnx and e.onnx: {few}"]
+    assert notes(*many, enough) == [f"c.onnx, d.onnx, e.onnx and 2 others: {few}"]
+    assert notes({}, {"FileName": "b.onnx", "Inferences": 200}) == [
+        f"squeezenet.onnx: {few}",
+        f"b.onnx: {few.replace('300', '200')}",
+    ]
+
+
 def test_a_kind_of_work_without_inferences_shows_its_own_figures_and_misses_no_percentile() -> None:
     row = {"Kind": "hardware", "Status": "Complete", "FileName": "bandwidth+flops", "DeviceName": "lab-pi", "ComputeUnits": "hardware.cpu"}
     made, notes = results_table([row | {"GBPerS": 13.352, "Tflops": 0.003656, "TotalTimeS": 20.4, "NoiseGrade": "quiet"}])
@@ -182,6 +200,14 @@ def test_a_cost_has_a_column_and_the_source_of_its_price() -> None:
     assert "Cost/1000" not in _headings(results_table([COMPLETE])[0])
 
 
+def test_two_prices_name_their_devices() -> None:
+    priced = {"CostPer1000Samples": 0.00204, "PriceSource": "the label"}
+    dear = [COMPLETE | priced | {"PricePerHour": 0.4, "DeviceName": f"gpu-{number}", "WorkerId": f"worker-{number}"} for number in range(5)]
+    cheap = COMPLETE | priced | {"PricePerHour": 0.1, "DeviceName": "pi-5", "WorkerId": "worker-pi"}
+    _, notes = results_table([*dear, cheap])
+    assert notes[-1].endswith("0.4 an hour by the label of gpu-0, gpu-1, gpu-2 and 2 others, 0.1 an hour by the label of pi-5")
+
+
 def test_two_models_of_one_name_are_told_apart_by_their_hashes_and_one_needs_none() -> None:
     other = COMPLETE | {"FileName": "x.onnx", "ModelSha256": "cc" * 32}
     rows = [COMPLETE | {"ModelSha256": "aa" * 32}, COMPLETE | {"ModelSha256": "bb" * 32}, other]
@@ -201,7 +227,7 @@ def test_two_devices_of_one_name_are_told_apart() -> None:
 def test_what_makes_a_figure_mean_less_is_said_below_the_table() -> None:
     said = "precision not reached: the 95 % interval is ±4.00% of the median"
     notes = results_table([COMPLETE | {"Warnings": "image[2] became 1", "StoppedBecause": said}])[1]
-    assert notes[1:] == ["squeezenet.onnx: image[2] became 1", f"squeezenet.onnx: {said}"]
+    assert notes[:-1] == ["squeezenet.onnx: image[2] became 1", f"squeezenet.onnx: {said}"]
 
 
 def test_a_list_of_jobs_says_why_one_failed_and_what_another_waits_for() -> None:

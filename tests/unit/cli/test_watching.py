@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from cli.client import Client
 from cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, ApiError, Away, exit_code
-from cli.watching import BARS, PATIENCE_S, watch
+from cli.watching import BARS, LONG_WAIT, PATIENCE_S, watch
 from shared.clock import FakeClock
 from tests.unit.cli.scripted_server import Answer, ScriptedServer
 
@@ -92,3 +93,49 @@ def test_a_large_campaign_is_followed_on_a_terminal_while_its_running_jobs_chang
     with Client(server.url) as client:
         assert watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))["status"] == "completed"
     assert "m3.onnx on cpu.onnx" in screen.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 119, 120, 200])
+def test_no_percentage_is_cut_short_however_narrow_the_terminal_is(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("cli.watching.err", Console(file=screen, force_terminal=True, width=width))
+    job: dict[str, Any] = {"compute_unit": "cpu.onnx", "error": None, "status": "running", "stage": "repeat 6 of 6: measuring"}
+    jobs = [
+        job | {"job_id": f"campaign-1-job-{size}", "model": "fp32.onnx", "options": {"threads": 2, "batch_size": size}, "progress": 0.87}
+        for size in (1, 16)
+    ]
+    campaign = DONE | {"name": "nightly", "total_jobs": 2}
+    server.on("GET /api/campaigns/campaign-1", campaign | {"status": "running"}, campaign)
+    server.on("GET /api/jobs", {"jobs": jobs, "next_cursor": None})
+    with Client(server.url) as client:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
+    bars = [line for line in lines if "fp32" in line][-2:]
+    assert len(bars) == 2
+    assert all("87 %" in line and "repeat 6 of 6: measuring" in line for line in bars)
+    assert max(map(len, bars)) <= width
+
+
+@pytest.mark.parametrize(("looks", "times"), [(LONG_WAIT - 1, 0), (LONG_WAIT + 5, 1)])
+def test_a_long_wait_is_explained_once_in_full_where_its_column_is_too_narrow(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], looks: int, times: int
+) -> None:
+    monkeypatch.setattr("cli.watching.err", Console(file=io.StringIO(), force_terminal=True, width=80))
+    reason = "waiting for a worker with gpu.cuda.onnx and at least 16 GB of GPU memory"
+    job: dict[str, Any] = {
+        "compute_unit": "gpu.cuda.onnx",
+        "error": None,
+        "status": "pending",
+        "waiting_for": reason,
+        "model": "m.onnx",
+        "options": {},
+    }
+    jobs = [job | {"job_id": f"campaign-1-job-{number}"} for number in (1, 2)]
+    campaign = DONE | {"name": "nightly", "total_jobs": 2}
+    server.on("GET /api/campaigns/campaign-1", *[campaign | {"status": "running"}] * (looks - 1), campaign)
+    server.on("GET /api/jobs", {"jobs": jobs, "next_cursor": None})
+    with Client(server.url) as client:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    assert capsys.readouterr().err.count(reason) == times

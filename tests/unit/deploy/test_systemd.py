@@ -7,18 +7,22 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from orchestrator.cli import app as orchestrator_app
+from orchestrator.settings import Settings
 from worker.agent.agent import EXIT_REFUSED
 from worker.agent.serving import ACKNOWLEDGE_WITHIN_S, HAND_BACK_WITHIN_S, LOOP_ENDS_WITHIN_S
 from worker.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "systemd"
-UNIT = FOLDER / "fleetmark-worker.service"
+UNIT, ORCHESTRATOR = FOLDER / "fleetmark-worker.service", FOLDER / "fleetmark-orchestrator.service"
+UNITS = pytest.mark.parametrize("unit", [UNIT, ORCHESTRATOR], ids=lambda unit: unit.stem)
 
 
-def _settings() -> dict[str, list[str]]:
+def _settings(unit: Path = UNIT) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for line in UNIT.read_text().splitlines():
+    for line in unit.read_text().splitlines():
         if line and not line.startswith(("#", "[")):
             name, _, value = line.partition("=")
             found[name].append(value)
@@ -34,15 +38,17 @@ KNOWN = {
         *("NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities", "ProtectSystem", "ProtectHome", "ProtectControlGroups"),
         *("ProtectKernelModules", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectClock", "ProtectHostname", "RestrictSUIDSGID"),
         *("RestrictNamespaces", "RestrictAddressFamilies", "LockPersonality", "SystemCallArchitectures", "PrivateTmp"),
+        *("ExecStartPre", "WorkingDirectory"),
     },
     "Install": {"WantedBy"},
 }
 
 
-def test_the_unit_holds_only_what_systemd_knows() -> None:
+@UNITS
+def test_the_unit_holds_only_what_systemd_knows(unit: Path) -> None:
     """Systemd ignores a directive that it does not know, and only logs a warning. This test does not need systemd."""
     section, found = "", 0
-    for number, line in enumerate(UNIT.read_text().splitlines(), start=1):
+    for number, line in enumerate(unit.read_text().splitlines(), start=1):
         if line.startswith("["):
             section = line.strip("[]")
             assert section in KNOWN, f"line {number}: {line}"
@@ -54,14 +60,15 @@ def test_the_unit_holds_only_what_systemd_knows() -> None:
     assert found > 20
 
 
+@UNITS
 @pytest.mark.systemd
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path, unit: Path) -> None:
     """Python stands for the program that the unit starts, because that program must exist. The rest of the unit is as it ships."""
     assert shutil.which("systemd-analyze"), "install systemd, or choose to leave this test out with -m 'not long and not systemd'"
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/fleetmark/bin/python", sys.executable))
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
-    complaints = [line for line in (done.stdout + done.stderr).splitlines() if UNIT.name in line]
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/fleetmark/bin/python", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True)
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if unit.name in line]
     assert complaints == []
 
 
@@ -78,11 +85,24 @@ def test_the_unit_restarts_a_crash_and_not_a_refusal() -> None:
     assert settings["NoNewPrivileges"] == ["yes"]
 
 
-def test_every_variable_it_sets_is_a_setting() -> None:
-    names = {f"FLEETMARK_{name.upper()}" for name in WorkerSettings.model_fields}
-    example = [line for line in (FOLDER / "worker.env.example").read_text().splitlines() if line and not line.startswith("#")]
-    set_here = {line.partition("=")[0] for line in [*_settings()["Environment"], *example]}
+@pytest.mark.parametrize(
+    ("unit", "example", "settings"),
+    [(UNIT, "worker", WorkerSettings), (ORCHESTRATOR, "orchestrator", Settings)],
+    ids=["worker", "orchestrator"],
+)
+def test_every_variable_it_sets_is_a_setting(unit: Path, example: str, settings: type[BaseModel]) -> None:
+    names = {f"FLEETMARK_{name.upper()}" for name in settings.model_fields}
+    lines = [line.removeprefix("# ") for line in (FOLDER / f"{example}.env.example").read_text().splitlines()]
+    set_here = {line.partition("=")[0] for line in [*_settings(unit)["Environment"], *lines] if line.startswith("FLEETMARK_")}
+    assert len(set_here) > 4
     assert set_here <= names
+
+
+def test_the_orchestrators_unit_types_commands_that_exist() -> None:
+    typed = [*_settings(ORCHESTRATOR)["ExecStartPre"], *_settings(ORCHESTRATOR)["ExecStart"]]
+    assert [line.split()[-1] for line in typed] == ["migrate", "serve"]
+    commands = [command.name or getattr(command.callback, "__name__", "") for command in orchestrator_app.registered_commands]
+    assert {"migrate", "serve"} <= set(commands)
 
 
 def test_the_unit_may_write_where_the_hosts_lock_lies() -> None:

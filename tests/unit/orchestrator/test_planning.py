@@ -94,7 +94,7 @@ def test_an_entry_of_the_list_may_differ_from_the_rest() -> None:
 def test_what_no_registered_worker_can_meet_is_a_warning_and_no_refusal() -> None:
     made = plan("model: a\non: [cpu.onnx]\nrequires: {min_gpu_memory_mb: 16000}\n")
     assert len(made.jobs) == 1
-    assert "no registered worker has cpu.onnx that meets {'min_gpu_memory_mb': 16000} yet" in made.warnings[0]
+    assert "no registered worker has cpu.onnx that meets `min_gpu_memory_mb: 16000` yet" in made.warnings[0]
 
 
 def test_more_jobs_than_a_campaign_may_have_are_refused_before_they_are_made() -> None:

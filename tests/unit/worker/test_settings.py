@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,11 @@ def test_labels_that_cannot_be_meant_are_refused(labels: str, said: str, monkeyp
         load_settings()
     assert "FLEETMARK_WORKER_LABELS" in refused.value.detail
     assert said in refused.value.detail
+
+
+@pytest.mark.parametrize("text", ["1,50", "1_50", "€2", "-1", "1e400", "nan", "2/h"])
+@pytest.mark.parametrize("name", ["FLEETMARK_WORKER_PRICE_PER_HOUR", "FLEETMARK_WORKER_LABELS"])
+def test_a_price_that_is_none_is_refused_with_what_to_write(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, text if "LABELS" not in name else json.dumps({"price_per_hour": text}))
+    with pytest.raises(InvalidInput, match=r"is no price: write a number of 0 or more, such as 1\.50"):
+        load_settings()

@@ -89,6 +89,8 @@ def test_cost_is_price_times_time_and_empty_without_a_price() -> None:
     assert row["CostPer1000"] == pytest.approx(0.0001 * 1000 / priced.summary.throughput_per_s, rel=1e-4)
     assert csv_row(ended_job(), result_of(device=Device(name="x")))["CostPer1000"] is None
     assert csv_row(ended_job(), result_of(device=Device(name="x", labels={"price_per_hour": "cheap"})))["CostPer1000"] is None
+    source = csv_row(ended_job(), result_of(device=Device(name="x", labels={"price_per_hour": "1_5"})))["PriceSource"]
+    assert source == "the label price_per_hour is '1_5', which is no price: write a number of 0 or more, such as 1.50"
 
 
 def test_the_cost_of_samples_counts_the_batch_and_says_where_the_price_comes_from() -> None:

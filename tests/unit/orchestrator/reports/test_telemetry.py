@@ -145,6 +145,7 @@ def test_the_parquet_file_opens_in_pandas_with_phases_gaps_and_reasons(tmp_path:
     assert len(frame) == 203
     one, two = (frame[frame.job_id == job_id(CAMPAIGN, number)] for number in (1, 2))
     assert list(frame.columns[:6]) == ["job_id", "attempt", "repeat", "phase", "t", "gap"]
+    assert str(frame["time_utc"].dtype) == "datetime64[us, UTC]"
     assert one.t.iloc[0] == 0.0
     assert one.gap.sum() == 1
     assert one[one.gap].t.iloc[0] == pytest.approx(6.0)
@@ -160,6 +161,28 @@ def test_the_parquet_file_opens_in_pandas_with_phases_gaps_and_reasons(tmp_path:
     schema = pq.read_schema(path)
     assert schema.field("gpu0_energy_j").metadata[b"unit"] == b"J"
     assert schema.metadata[b"fleetmark_format"] == b"1"
+
+
+@pytest.mark.parametrize(("started_at", "first"), [(1.7e9, "2023-11-14 22:13:20+00:00"), (0.0, "NaT"), (-5.0, "NaT"), (1e300, "NaT")])
+def test_the_wall_clock_s_time_of_a_sample_is_in_utc_and_null_where_it_is_not_known(tmp_path: Path, started_at: float, first: str) -> None:
+    taken = gpu_looks()
+    taken.started_at = started_at
+    kept(tmp_path, 1, pack(taken, PHASES))
+    path = write_telemetry(tmp_path / CAMPAIGN, jobs(1))
+    assert path is not None
+    times = pd.read_parquet(path).time_utc
+    assert str(times.iloc[0]) == first
+    if first != "NaT":
+        assert (times.iloc[199] - times.iloc[0]).total_seconds() == pytest.approx(19.9)
+
+
+def test_a_sampler_that_calls_a_column_as_we_do_makes_no_file_that_pandas_refuses(tmp_path: Path) -> None:
+    columns = [Column(name, "W", "mine") for name in ("t", "missing", "time_utc")]
+    kept(tmp_path, 1, pack(looks(columns, [[1.0, 2.0, 3.0]]), []))
+    path = write_telemetry(tmp_path / CAMPAIGN, jobs(1))
+    assert path is not None
+    frame = pd.read_parquet(path)
+    assert frame[["t", "t_sampled", "missing_sampled", "time_utc_sampled"]].iloc[0].tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_a_campaign_has_the_file_the_picture_and_one_line_about_energy(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_a_path_has_the_keys_of_the_recipe_and_no_names_of_types(more: dict[str,
     ("line", "path", "said"),
     [
         ("on: cpu.onnx", "on", "line 1: must be a list: write [cpu.onnx]"),
+        ("on: cpu.onnx, CPU (CoreML)", "on", "line 1: must be a list: write [cpu.onnx, CPU (CoreML)]"),
         ("sweep: {options.threads: 2}", "sweep.options.threads", "line 1: must be a list: write [2]"),
         (
             "sweep: {options.threads: []}",
@@ -113,6 +114,14 @@ def test_a_value_of_the_wrong_shape_says_how_to_write_it(line: str, path: str, s
     with pytest.raises(InvalidInput) as caught:
         load_recipe(line)
     assert said in [field.message for field in caught.value.fields if field.path == path]
+
+
+@pytest.mark.parametrize("written", ["cpu", "cpu.onnx, cpu"])
+def test_the_advice_for_a_compute_unit_that_is_not_known_is_not_refused_next(written: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(f"model: m.onnx\non: {written}")
+    (field,) = caught.value.fields
+    assert field.message.startswith("line 2: must be a list, such as [cpu.onnx]; unknown compute unit 'cpu': did you mean 'cpu.onnx', ")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,8 @@ def test_settings_of_the_service_can_be_swept() -> None:
 def test_a_service_that_runs_already_is_named_by_its_address() -> None:
     found = cells("service: {type: redis, address: '127.0.0.1:6379'}")[0]
     assert found.target() == Existing(address="redis://127.0.0.1:6379")
+    found = cells("service: {type: redis, address: 'redis://lab/3'}")[0]
+    assert found.target() == Existing(address="redis://lab/3")
     assert found.spec().warmup_delay_s == 0  # type: ignore[attr-defined]  # it is warm
 
 
@@ -187,6 +189,9 @@ def test_a_rate_without_a_pattern_is_constant() -> None:
         ("service: {type: http}", "say where it runs, with `address`"),
         ("service: {type: http, address: 'ftp://x'}", "begins with `http://` or `https://`"),
         ("service: {type: redis, address: 'redis://x:99999'}", "its port is a number from 1 to 65535"),
+        ("service: {type: redis, address: 'redis://x/abc'}", "the number of a database, and this one is '/abc'; write it like"),
+        ("service: {type: redis, address: 'x:6379/-1'}", "the number of a database, and this one is '/-1'"),
+        ("service: {type: minio, address: 'http://x/bucket'}", "has no path, and this one has '/bucket'; write the bucket into"),
         ("service: {type: redis, address: 'redis://x', restarts: 2}", "`restarts` has no effect beside `address`"),
         ("service: {type: redis, image: a, launcher: process}", "`image` has no effect with `launcher: process`"),
         ("service: {type: redis, launcher: container}", "needs the `image`"),

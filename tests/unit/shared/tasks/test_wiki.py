@@ -52,8 +52,10 @@ def test_the_lead_section_is_the_reference_and_the_rest_is_the_text(tmp_path: Pa
         (of_page(extract=LEAD + "\n== See also =="), "has not a text after its lead section"),
         (of_page(extract="== History ==\nIt began."), "has not a lead section, which is the reference"),
         (of_page(extract=TEXT.replace("It began", "x" * MAX_DOCUMENT)), "the page 'Redis' has 1000057 characters"),
-        (b'<mediawiki xmlns="x"><page/></mediawiki>', "it is HTML or XML: a data set has a document in each line"),
-        (b"\n<!DOCTYPE html>", "a page of a wiki is named https://en.wikipedia.org/wiki/TITLE"),
+        (b'<mediawiki xmlns="x"><page/></mediawiki>', "dump of a wiki in XML, and a data set has a document in each line: write its texts"),
+        (b'<?xml version="1.0"?>\n<mediawiki>', "it is a dump of a wiki in XML"),
+        (b"\n<!DOCTYPE html>", "it is HTML or XML, and a data set has a document in each line: write its texts as lines such as {"),
+        (b"\n<!DOCTYPE html>", "or name one page of a wiki by its address, such as https://en.wikipedia.org/wiki/TITLE"),
     ],
 )
 def test_what_is_no_article_says_why(tmp_path: Path, answer: Any, said: str) -> None:

@@ -75,7 +75,7 @@ def test_the_last_measured_figures_are_shown_with_the_device_that_they_are_of(ha
     def figures(**values: float | None) -> dict[str, dict[str, object]]:
         return {name: {"unit": "any", "value": value, "missing": ""} for name, value in values.items()}
 
-    facts = {"flops": {"by_precision": {"fp32": {"seconds_per_call": 0.25}}}}
+    facts = {"flops": {"by_precision": {"fp32": {"size": 20_000, "seconds_per_call": 0.25}}}}
     keep(tmp_path, LastFigures("hardware.cuda", "GPU-1", "2026-11-30T06:00:00+00:00", figures(fp32_tflops=50.0, fp8_tflops=None), facts))
     keep(tmp_path, LastFigures("hardware.cuda", "GPU-1", "2026-11-30T07:00:00+00:00", figures(peak_gb_per_s=4_000.0), {}))
     keep(tmp_path, LastFigures("hardware.cpu", "", "2026-11-30T08:00:00+00:00", figures(peak_gb_per_s=20.0), {}))
@@ -84,7 +84,7 @@ def test_the_last_measured_figures_are_shown_with_the_device_that_they_are_of(ha
     info = describe(with_gpus, settings, agent_id="worker-1", version="1")["system_info"]
     measured, other = (gpu["benchmark_results"] for gpu in info["gpus"])
     assert measured["memory_bandwidth"] == {"peak_bandwidth_gb_s": 4_000.0}
-    assert measured["compute_performance"] == {"FP32": {"tflops": 50.0, "burst_tflops": None, "avg_time_ms": 250.0}}
+    assert measured["compute_performance"] == {"FP32": {"tflops": 50.0, "burst_tflops": None, "avg_time_ms": 320.0}}, "at 50 TFLOP/s"
     assert measured["measured_at"] == "2026-11-30T07:00:00+00:00"
     assert other["memory_bandwidth"] is None
     assert info["cpu"]["benchmark_results"]["memory_bandwidth"] == {"peak_bandwidth_gb_s": 20.0}

@@ -14,7 +14,7 @@ from shared.request_records import STATUS, SUCCESS, WRONG
 from tests.load_servers import HttpTruth, http_truth
 from tests.one_lane import disconnected, sent
 from tests.s3_server import S3Server
-from tests.servers import free_port, server_folder
+from tests.servers import free_port, running
 from tests.tls import Authority
 from worker.drivers.base import Work
 from worker.drivers.minio import MinioDriver
@@ -24,11 +24,8 @@ SETTINGS = {"num_objects": 5, "object_size_bytes": 10_000}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    with server_folder() as folder:
-        made = S3Server(folder)
-        made.start()
+    with running(S3Server) as made:
         yield made
-        made.stop()
 
 
 def driver(address: str, secrets: dict[str, str] | None = None, **settings: Any) -> MinioDriver:

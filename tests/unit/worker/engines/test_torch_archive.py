@@ -86,6 +86,9 @@ def test_what_is_no_archive_is_refused_by_what_it_seems_to_be(tmp_path: Path, co
         "Add(Symbol('s21', positive=True, integer=True), Integer(-1))",
         "FloorDiv(s0 + 3, 2)",
         "Max(1, Symbol('u0', integer=True))",
+        "LessThan(Symbol('u0', integer=True), Integer(8))",  # the size of what torch.nonzero finds
+        "And(GreaterThan(Symbol('u0', integer=True), Integer(0)), Not(Equality(Symbol('u0', integer=True), Integer(3))))",
+        f"StrictGreaterThan({SIZE}, Integer(4))",  # the condition of torch.cond
     ],
 )
 def test_sizes_as_torch_writes_them_are_accepted(text: str) -> None:

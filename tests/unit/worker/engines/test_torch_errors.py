@@ -26,6 +26,12 @@ from worker.engines.torch_errors import WORDS, explain_call, explain_compile, ex
             EngineUnavailable,
             "aten::_linalg_svd.U",
         ),
+        (
+            "Tensor on device meta is not on the expected device cpu!",
+            None,
+            ModelInvalid,
+            "weights on the device `meta`, which have no values",
+        ),
         ("something new", None, ModelInvalid, "torch 2.13.0 cannot run net.pt2: something new"),
         ("", None, ModelInvalid, "torch 2.13.0 cannot run net.pt2: RuntimeError"),
     ],
@@ -68,3 +74,20 @@ def test_a_failed_compilation_names_the_option() -> None:
 
 def test_a_long_message_is_cut() -> None:
     assert len(explain_call(RuntimeError("x" * 10_000), "net.pt2", "2.13.0", "cpu", None).detail) < WORDS + 100
+
+
+@pytest.mark.parametrize(
+    ("message", "operator"),
+    [
+        ("Failed deserializing node Node(target='torch.ops.odd9.plus.default', inputs=[NamedArgument(name='x'", "odd9::plus"),
+        ("Unknown builtin op: torchvision::nms.\nCould not find any similar ops to torchvision::nms.", "torchvision::nms"),
+    ],
+)
+def test_an_operator_of_another_library_is_named(message: str, operator: str) -> None:
+    reason = explain_load(RuntimeError(f"{message} Original exception: Unsupported target type"), "net.pt2", "2.13.0", "cpu")
+    assert f"net.pt2 calls the operator {operator}, which another library brings" in reason.detail
+
+
+def test_an_operator_of_torch_that_this_version_does_not_know_is_a_matter_of_versions() -> None:
+    message = "Failed deserializing node Node(target='torch.ops.aten.new_one.default', inputs=[]) SerializeError: Unsupported target type"
+    assert "was made by a version of torch" in explain_load(RuntimeError(message), "net.pt2", "2.13.0", "cpu").detail

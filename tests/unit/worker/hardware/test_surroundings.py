@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
-from worker.hardware.surroundings import in_container, mount_points
+from worker.hardware.surroundings import in_container, mount_points, on_battery
 
 OVERLAY = "1 0 0:50 / / rw - overlay overlay rw,lowerdir=/a\n"
 DISK = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
@@ -34,3 +35,9 @@ def test_mount_points_with_spaces_are_read(tmp_path: Path) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/mountinfo").write_text(DISK + "40 27 0:40 / /run/my\\040lock rw - tmpfs tmpfs rw\n")
     assert mount_points(tmp_path) == {"/", "/run/my lock"}
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="psutil reads this folder on Linux")
+def test_a_device_without_the_folder_of_batteries_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil._pslinux.POWER_SUPPLY_PATH", str(tmp_path / "power_supply"))
+    assert on_battery() is None

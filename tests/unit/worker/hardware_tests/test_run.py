@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.errors import DeviceFailed, EngineUnavailable
+from worker.hardware_tests import registry
 from worker.hardware_tests.base import Reading, Readings, Share
 from worker.hardware_tests.run import Run, run_here, run_in_fresh_process, without_brakes
+from worker.plug_ins import BrokenPlugIn
 
 
 class OtherTest:
@@ -24,8 +30,6 @@ def test_a_fresh_process_measures_and_hands_back_the_readings() -> None:
 
 
 def test_the_time_is_divided_by_the_weights_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.hardware_tests import registry
-
     entry = registry.TESTS["fake"]["known"]
     heavy = registry.TestEntry(f"{__name__}:OtherTest", weight=3.0)
     monkeypatch.setitem(registry.TESTS, "fake", {"one": entry, "other": heavy})
@@ -44,6 +48,59 @@ def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
     environment = dict(os.environ) | {"PYTHONIOENCODING": "no such encoding"}
     with pytest.raises(DeviceFailed, match=r"the hardware tests of fake ended with exit code 1: .*"):
         run_in_fresh_process("fake", ("known",), 5, environment)
+
+
+MADE: dict[str, Any] = {"name": "speed_gb_per_s", "unit": "GB/s", "better": "higher", "value": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"unit": ""}, "speed_gb_per_s has no unit; a count of anything has the unit '1'"),
+        ({"name": "speed"}, "speed is in GB/s; rename it, so that its name ends with _gb_per_s"),
+        ({"better": "more"}, "speed_gb_per_s: better is 'more'; write one of lower, higher"),
+        ({"value": math.nan}, "speed_gb_per_s is nan, which is no finite number; a value that cannot be measured is None"),
+        ({"calls": (1.0, math.inf)}, "speed_gb_per_s is inf, which is no finite number"),
+        ({"value": "fast"}, "speed_gb_per_s is 'fast', which is no finite number"),
+        ({"value": None}, "speed_gb_per_s has no value; say in `missing` why"),
+    ],
+)
+def test_a_reading_that_cannot_be_a_figure_is_refused_where_it_is_made(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Reading(**{**MADE, **wrong})
+
+
+class Wrong:
+    does: Any = None
+
+    def run(self, share: Share) -> Any:
+        return self.does()
+
+
+@pytest.mark.parametrize(
+    ("does", "kind", "said"),
+    [
+        (lambda: Reading(**{**MADE, "unit": ""}), BrokenPlugIn, "has a mistake: ValueError: speed_gb_per_s has no unit"),
+        (lambda: None, BrokenPlugIn, "has a mistake: `run` returned None, and must return Readings"),
+        (lambda: MADE["colour"], BrokenPlugIn, "has a mistake: KeyError: 'colour'"),
+        (lambda: Readings((Reading(**MADE), Reading(**MADE))), BrokenPlugIn, "returns speed_gb_per_s more than once; rename it there"),
+        (lambda: Path("/no/such/file").read_text(), DeviceFailed, "failed: FileNotFoundError"),
+    ],
+)
+def test_a_mistake_of_a_test_is_told_from_a_failure_of_the_device(
+    monkeypatch: pytest.MonkeyPatch, does: Callable[[], Any], kind: type[Exception], said: str
+) -> None:
+    """A failure of the device is tried again, and puts the device into quarantine in the end. A mistake is the same everywhere."""
+    monkeypatch.setattr(Wrong, "does", staticmethod(does))
+    monkeypatch.setitem(registry.TESTS["fake"], "wrong", registry.TestEntry(f"{__name__}:Wrong"))
+    with pytest.raises(kind, match=f"the test 'wrong' of fake {said}"):
+        run_here("fake", ("wrong",), 1.0)
+
+
+def test_a_mistake_in_the_fresh_process_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.TESTS["fake"], "wrong", registry.TestEntry("absent:Wrong"))  # the process knows no such test
+    with pytest.raises(BrokenPlugIn, match=r"fake has no test 'wrong'"):
+        run_in_fresh_process("fake", ("wrong",), 1.0, os.environ)
 
 
 def test_an_unknown_test_is_refused_before_a_process_is_started() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from shared.errors import DeviceFailed, EngineUnavailable
+from shared.errors import EngineUnavailable
 from shared.kinds.hardware import HardwareSpec
 from shared.kinds.hardware_figures import FIGURES
 from shared.protocol.messages import Assignment
@@ -18,13 +18,14 @@ from shared.series import Record, Series
 from shared.workloads import Workload
 from tests.measuring import assignment, supervisor
 from worker.hardware_tests.base import Reading, Readings
-from worker.hardware_tests.last import LastFigures, compare, read
+from worker.hardware_tests.last import LastFigures, Since, compare, keep, read
 from worker.hardware_tests.registry import TESTS
 from worker.hardware_tests.run import Run, run_here
 from worker.interpreter import python_command
 from worker.kinds.base import Repeat
 from worker.kinds.hardware import HardwareMeasure
 from worker.measured.request import RunRequest
+from worker.plug_ins import BrokenPlugIn
 
 WORKLOAD = Workload(spec=HardwareSpec(tests=("known",), seconds=6), repeats=3)
 
@@ -96,7 +97,7 @@ def test_a_figure_that_the_first_process_lacks_is_not_lost() -> None:
 
 def test_two_tests_with_a_figure_of_one_name_are_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TESTS, "fake", {**TESTS["fake"], "copied": TESTS["fake"]["known"]})
-    with pytest.raises(DeviceFailed, match="the tests 'known' and 'copied' of fake both return known_gb_per_s; rename it in one of them"):
+    with pytest.raises(BrokenPlugIn, match="the tests 'known' and 'copied' of fake both return known_gb_per_s; rename it in one of them"):
         run_here("fake", ("known", "copied"), 1.0)
 
 
@@ -112,7 +113,7 @@ def test_a_job_measures_the_device_and_the_worker_keeps_its_figures(tmp_path: Pa
         known = outcome.figures.figure("known_gb_per_s")
         assert known is not None
         assert (known.value, known.repeats, known.n) == (11.0, (11.0, 11.0, 11.0), 9)
-        assert outcome.figures.detail["since_last_time"] == {"measured_at": "", "moved": []}
+        assert outcome.figures.detail["since_last_time"] == {"measured_at": "", "moved": [], "cores": None}
         assert outcome.samples_npz is not None
         with np.load(io.BytesIO(outcome.samples_npz)) as arrays:
             assert sorted(arrays) == ["format", *(f"repeat_{index}_known_ns" for index in range(3))]
@@ -153,6 +154,33 @@ def test_a_figure_that_moved_by_more_than_five_percent_is_a_finding() -> None:
     assert compare(None, now).in_words() == ""
     many = compare(figures(**{f"{n}_tflops": 1.0 for n in range(10)}), figures(**{f"{n}_tflops": 2.0 for n in range(10)}))
     assert many.in_words().endswith("7_tflops 1 → 2 (+100.0 %) and 2 more")
+
+
+def test_a_measurement_that_fails_between_two_others_does_not_hide_that_a_figure_has_moved(tmp_path: Path) -> None:
+    """Each figure is compared with its own last value, with the day of that value, also if another test was measured between."""
+    at = (f"2026-11-{day:02}T06:00:00+00:00" for day in range(1, 9))
+
+    def measured(**values: float | None) -> Since:
+        return keep(tmp_path, replace(figures(**values), measured_at=next(at)))
+
+    measured(add_gb_per_s=100.0)
+    assert measured(add_gb_per_s=None, fp64_tflops=2.0).moved == ()
+    measured(fp64_tflops=2.0)
+    assert read(tmp_path)[0].value("add_gb_per_s") is None, "what is shown is the last measurement"
+    said = measured(add_gb_per_s=50.0, fp64_tflops=1.0).in_words()
+    assert said == (
+        "figures that have moved by more than 5 % since 2026-11-03T06:00:00+00:00: add_gb_per_s 100 → 50 (-50.0 % since "
+        "2026-11-01T06:00:00+00:00), fp64_tflops 2 → 1 (-50.0 %)"
+    )
+
+
+def test_a_figure_that_moved_because_fewer_cores_could_be_used_says_so() -> None:
+    def on(cores: int, gb_per_s: float) -> LastFigures:
+        counts: dict[str, dict[str, float]] = {str(count): {} for count in (1, cores)}
+        return replace(figures(add_gb_per_s=gb_per_s), facts={"bandwidth": {"by_threads": counts}, "flops": {"usable_cores": cores}})
+
+    assert compare(on(4, 100), on(1, 40)).in_words().endswith("(-60.0 %); the tests could use 4 cores then, and 1 core now")
+    assert "core" not in compare(on(4, 100), on(4, 40)).in_words()
 
 
 def test_every_figure_of_every_test_has_a_meaning() -> None:

@@ -16,6 +16,7 @@ import pytest
 from shared.series import Phase, Record, Series
 from worker.interpreter import ROOT, runner_command
 from worker.measured.hot_loop import time_calls, time_calls_undisturbed
+from worker.runner.guard import preload
 from worker.runner.oom import oom_kills
 from worker.runner.plan import plan_for
 from worker.runner.record_file import Unwritten, read_record, write_record
@@ -175,6 +176,13 @@ def test_a_guard_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) 
     finished = subprocess.run(runner_command(MODULES), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert b'"preloaded": ["numpy", "onnxruntime"' in finished.stdout
+
+
+@pytest.mark.parametrize("mistake", ["import no_such_module", "no_such_name", "raise SystemExit(3)"])
+def test_a_guard_lives_although_a_plug_in_cannot_be_imported(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_engine.py").write_text(mistake)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert preload(["broken_engine", "json"]) == ["json"]
 
 
 def test_a_worker_without_a_job_has_no_runtime_and_no_numpy_in_memory() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from shared.clock import FakeClock
+from shared.clock import FakeClock, SystemClock
+from shared.columns import Column
 from shared.energy import Window, energy_of
 from worker.samplers import loop
+from worker.samplers.base import Place, Values
 from worker.samplers.looks import DIED, Looks, LooksFile, read_looks
 from worker.samplers.loop import OPEN, OPEN_WITH_ENERGY, TRIALS, leave_the_measured_cores, sample
-from worker.samplers.registry import SAMPLERS
+from worker.samplers.registry import SAMPLERS, SamplerEntry, lack_of
 from worker.samplers.request import SampleRequest
 
 POWER = {"name": "x", "unit": "W", "role": "power", "feeds": "cpu"}
@@ -114,6 +116,64 @@ def test_a_defect_in_a_sampler_costs_its_columns_only(run: Run, monkeypatch: pyt
     assert not math.isnan(looks.values[1][0]), "the memory of the device"
 
 
+class Broken:
+    """Is a sampler that does what the port forbids; `does` says what."""
+
+    does = ""
+
+    def __init__(self, place: Place) -> None:
+        self._readings = 0
+
+    def open(self) -> Any:
+        if self.does == "no column":
+            return ["watts"]
+        names = ("device_memory_mb",) if self.does == "taken name" else ("y", "y") if self.does == "name twice" else ("y",)
+        return [Column(name, "W", "broken") for name in names]
+
+    def read(self) -> Values:
+        self._readings += 1
+        return [1.0]
+
+    def missing(self) -> Mapping[str, str]:
+        if self.does == "missing raises" and self._readings > TRIALS + 2:
+            raise LookupError("no reason here")
+        return {}
+
+    def close(self) -> None:
+        if self.does == "close raises":
+            raise OSError("it is stuck")
+
+
+@pytest.mark.parametrize(
+    ("does", "absent", "missing"),
+    [
+        ("no column", "it failed: `open` returned 'watts', which is no Column", None),
+        ("taken name", "it failed: its column device_memory_mb has the name of one of the sampler device; rename it", None),
+        ("name twice", "it failed: its column y has the name of one of the sampler broken; rename it", None),
+        ("missing raises", None, "its sampler failed: LookupError: no reason here"),
+        ("close raises", None, ""),
+    ],
+)
+def test_a_sampler_that_breaks_the_rules_of_the_port_takes_nothing_from_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch, does: str, absent: str | None, missing: str | None
+) -> None:
+    monkeypatch.setattr(Broken, "does", does)
+    monkeypatch.setitem(SAMPLERS, "broken", SamplerEntry(f"{__name__}:Broken"))
+    looks, _ = run(Schedule(6), samplers=("device", "broken", "fake"))
+    assert looks.absent.get("broken") == absent
+    assert {column.name: column.missing for column in looks.columns}.get("y") == missing
+    power = next(values for column, values in zip(looks.columns, looks.values, strict=True) if column.name == "x")
+    assert list(power) == [1.0] * 6
+    assert looks.ended == "", "the process has sampled to its end"
+
+
+def test_a_sampler_that_cannot_be_imported_is_left_out_with_its_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SAMPLERS, "broken", SamplerEntry(f"{__name__}:Nothing"))
+    looks, _ = run(Schedule(2), samplers=("broken", "fake"))
+    assert looks.absent["broken"].startswith(f"{__name__}:Nothing cannot be imported: AttributeError: ")
+    assert "cannot be imported" in str(lack_of("broken", Place()))
+
+
 def test_memory_stays_bounded_by_sampling_half_as_often(run: Run) -> None:
     looks, _ = run(Schedule(55), max_rows=20)
     assert len(looks.times) < 20
@@ -151,6 +211,15 @@ def test_a_sampler_that_takes_much_time_is_asked_less_often(run: Run, monkeypatc
     monkeypatch.setattr(loop, "MOST_OF_A_CORE", 1e-9)
     looks, _ = run(Schedule(3))
     assert looks.period_s == loop.LONGEST_PERIOD_S
+
+
+def test_sampling_waits_for_a_slow_source_at_most_half_of_the_time(tmp_path: Path) -> None:
+    """Otherwise each sample of every source would come late, and count as a gap."""
+    (tmp_path / "fake-sampler.json").write_text(json.dumps({"columns": [POWER], "values": [[1.0]], "slow_s": 0.02}))
+    ends = iter([False, True])
+    request = SampleRequest(str(tmp_path / "looks"), ("fake",), 0.01, os.getpid(), root=str(tmp_path))
+    sample(request, SystemClock(), lambda _seconds: next(ends), lambda _said: None)
+    assert read_looks(tmp_path / "looks").period_s >= 0.04
 
 
 def test_what_reached_the_disk_is_read_after_the_process_died(tmp_path: Path) -> None:

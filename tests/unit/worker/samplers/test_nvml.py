@@ -84,6 +84,80 @@ def test_an_error_of_the_moment_is_one_null(gpus: Open) -> None:
     assert sampler.missing() == {}
 
 
+QUESTIONS = {
+    "utilization": {"gpu0_percent"},
+    "memory": {"gpu0_memory_mb"},
+    "power": {"gpu0_power_w"},
+    "temperature": {"gpu0_temperature_c"},
+    "clock": {"gpu0_sm_mhz", "gpu0_memory_mhz"},
+    "throttle": {"gpu0_throttle_reasons"},
+    "energy": {"gpu0_energy_j"},
+    "processes": {"gpu0_processes_of_job"},
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_each_question_that_a_gpu_does_not_support_costs_its_own_columns(gpus: Open, question: str) -> None:
+    _, sampler, at = gpus(FakeGpu(UUIDS[0], refuses={question}))
+    values = sampler.read()
+    assert {name for name, place in at.items() if values[place] is None} == QUESTIONS[question] == set(sampler.missing())
+
+
+def test_an_error_that_goes_on_is_told_and_forgotten_when_it_is_over(gpus: Open) -> None:
+    double, sampler, _ = gpus(FakeGpu(UUIDS[0]))
+    double.gpus[0].error = NvmlDouble.NVML_ERROR_TIMEOUT
+    for _ in range(10):
+        assert sampler.missing() == {}
+        sampler.read()
+    assert sampler.missing()["gpu0_power_w"] == "the driver did not answer for this GPU any more: Timeout"
+    double.gpus[0].error = None
+    sampler.read()
+    assert sampler.missing() == {}
+
+
+def test_a_gpu_that_was_lost_before_leaves_the_others(gpus: Open) -> None:
+    _, sampler, at = gpus(FakeGpu(UUIDS[0], unopened=NvmlDouble.NVML_ERROR_GPU_IS_LOST), FakeGpu(UUIDS[1]))
+    values = sampler.read()
+    assert (values[at["gpu0_power_w"]], values[at["gpu1_power_w"]]) == (None, 250.0)
+    assert sampler.missing()["gpu0_energy_j"] == "NVML cannot open this GPU: GPU is lost"
+    with pytest.raises(Vanished, match="NVML cannot open this GPU: GPU is lost"):
+        gpus(FakeGpu(UUIDS[0], unopened=NvmlDouble.NVML_ERROR_GPU_IS_LOST))
+
+
+@pytest.mark.parametrize(
+    "error", [NvmlDouble.NVML_ERROR_GPU_IS_LOST, NvmlDouble.NVML_ERROR_UNKNOWN, NvmlDouble.NVML_ERROR_DRIVER_NOT_LOADED]
+)
+def test_a_gpu_that_is_lost_at_any_question_is_null_with_a_reason_and_the_other_gpu_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """The first GPU falls off the bus while the sampler opens, or within a reading, or between two of them."""
+    for question in range(1, 45):
+        double = NvmlDouble(FakeGpu(UUIDS[0]), FakeGpu(UUIDS[1]))
+        double.fails_from = question, error
+        monkeypatch.setitem(sys.modules, "pynvml", double)
+        sampler = make("nvml", Place(sampled.with_driver(tmp_path)))
+        columns = sampler.open()
+        for _ in range(3):
+            values = sampler.read()
+        for column, value in zip(columns, values, strict=True):
+            if column.name.startswith("gpu0"):
+                assert value is None, (question, column.name)
+                assert NvmlDouble.WORDS[error] in (sampler.missing().get(column.name) or column.missing), (question, column.name)
+            else:
+                assert value is not None, (question, column.name)
+        sampler.close()
+        assert double.open == 0
+
+
+@pytest.mark.parametrize("divided", [True, False, None])
+def test_the_energy_of_a_divided_gpu_is_not_taken_for_that_of_one_instance(gpus: Open, divided: bool | None) -> None:
+    _, sampler, at = gpus(FakeGpu(UUIDS[0], divided=divided))
+    roles = {column.name: column.role for column in sampler.open()}
+    assert sampler.read()[at["gpu0_power_w"]] == 250.0
+    assert roles["gpu0_energy_j"] == ("value" if divided else "energy")
+    assert sampler.missing().get("gpu0_energy_of_instance_j", "").startswith("the GPU is divided into instances") == bool(divided)
+
+
 def test_without_a_driver_the_library_is_not_even_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     double = NvmlDouble(FakeGpu(UUIDS[0]))

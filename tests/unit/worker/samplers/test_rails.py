@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,45 @@ def test_a_counter_that_wraps_around_goes_on(tmp_path: Path) -> None:
     assert sampler.read()[0] == pytest.approx(1_000.0)
     sampled.put(zone / "energy_uj", 956_671_150)
     assert sampler.read()[0] == pytest.approx(1_100.0)
+
+
+def test_a_package_is_counted_once_however_many_links_lead_to_it(tmp_path: Path) -> None:
+    """Linux shows each zone in its parent and beside it. A loop of links is no zone."""
+    zone = sampled.powercap(tmp_path)
+    (zone.parent / "intel-rapl:0:1").symlink_to(zone / "intel-rapl:0:1")
+    (zone.parent / "intel-rapl:7").symlink_to(zone)
+    (zone.parent / "intel-rapl:8").symlink_to(zone.parent / "intel-rapl:8")
+    (zone / "intel-rapl:0:9").symlink_to(zone)
+    _, columns = opened("rapl", tmp_path)
+    assert [column.name for column in columns] == ["rapl_package_0_j", "rapl_package_0_dram_j"]
+
+
+@pytest.mark.parametrize(("counts", "zones"), [((7_000_000, 7_000_000), ["die_0"]), ((7_000_000, 9_000_000), ["die_0", "die_1"])])
+def test_dies_that_show_the_counter_of_their_socket_are_counted_once(tmp_path: Path, counts: tuple[int, int], zones: list[str]) -> None:
+    """On some processors of AMD each die has a zone with the same counter; the sum would be twice the energy of the socket."""
+    for number, count in enumerate(counts):
+        zone = tmp_path / f"sys/class/powercap/intel-rapl:{number}"
+        for file, content in (("name", f"package-0-die-{number}"), ("energy_uj", count), ("max_energy_range_uj", 65_532_610_987)):
+            sampled.put(zone / file, content)
+    _, columns = opened("rapl", tmp_path)
+    assert [column.name for column in columns] == [f"rapl_package_0_{die}_j" for die in zones]
+
+
+def test_two_packages_with_the_same_name_have_columns_of_their_own(tmp_path: Path) -> None:
+    zone = sampled.powercap(tmp_path)
+    shutil.copytree(zone, zone.parent / "intel-rapl:1")
+    _, columns = opened("rapl", tmp_path)
+    assert len({column.name for column in columns}) == len(columns) == 4
+
+
+@pytest.mark.parametrize("shown", ["nan", "inf", "-inf", ""])
+def test_a_counter_that_shows_no_number_has_ended_with_that_reason(tmp_path: Path, shown: str) -> None:
+    zone = sampled.powercap(tmp_path)
+    sampler, _ = opened("rapl", tmp_path)
+    sampler.read()
+    sampled.put(zone / "energy_uj", shown)
+    assert sampler.read() == [None, 0.0]
+    assert f"it holds {shown!r}, which is no number" in sampler.missing()["rapl_package_0_j"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
@@ -156,6 +196,58 @@ def test_a_battery_that_is_charged_says_nothing_of_the_device(tmp_path: Path) ->
     assert columns[0].missing == "the device does not run on this battery (it is charging)"
     sampled.put(folder / "status", "Discharging")
     assert sampler.read()[0] is None, "a part of the measurement ran on the mains"
+
+
+def test_a_battery_that_shows_neither_power_nor_energy_says_so(tmp_path: Path) -> None:
+    sampled.battery(tmp_path, capacity=50)
+    sampler, columns = opened("battery", tmp_path)
+    assert sampler.read() == [None, None, 50.0]
+    assert "shows no power of this battery" in columns[0].missing
+    assert "how much energy is left" in columns[1].missing
+    assert "shows no power of this battery" in str(lack_of("battery", Place(tmp_path)))
+
+
+def test_a_battery_that_is_taken_out_is_null_from_then_on(tmp_path: Path) -> None:
+    folder = sampled.battery(tmp_path)
+    sampler, _ = opened("battery", tmp_path)
+    sampler.read()
+    shutil.rmtree(folder)
+    assert sampler.read() == [None, None, None]
+    assert sampler.missing()["battery_bat0_w"] == "this battery is not there any more"
+
+
+def test_batteries_with_odd_names_have_columns_of_their_own(tmp_path: Path) -> None:
+    folder = sampled.battery(tmp_path)
+    for name in ("bat0", "BAT-1 x"):
+        shutil.copytree(folder, folder.parent / name)
+    _, columns = opened("battery", tmp_path)
+    assert {"battery_bat_1_x_w", "battery_bat0_w", "battery_bat0_2_w"} == {column.name for column in columns if column.unit == "W"}
+
+
+def test_the_meters_of_two_chips_are_not_added_and_a_whole_that_cannot_be_read_is_not_halved(tmp_path: Path) -> None:
+    """A meter of the board and one in the power supply both show all that the device takes."""
+    for number, chip, file in ((0, "corsairpsu", "power1_input"), (1, "power_meter", "power1_average"), (2, "corsairpsu", "power1_input")):
+        folder = tmp_path / f"sys/class/hwmon/hwmon{number}"
+        sampled.put(folder / "name", chip)
+        sampled.put(folder / "power1_label", "power total")
+        sampled.put(folder / file, 90_000_000)
+    _, columns = opened("hwmon", tmp_path)
+    assert [(column.name, column.role, column.feeds) for column in columns] == [
+        ("hwmon_corsairpsu_power_total_w", "power", "board"),
+        ("hwmon_corsairpsu_power_total_w_2", "power", "board"),
+        ("hwmon_power_meter_power_total_w", "power", ""),
+    ]
+    sampled.put(tmp_path / "sys/class/hwmon/hwmon2/power1_input", "")
+    _, columns = opened("hwmon", tmp_path)
+    assert [(column.role, bool(column.missing)) for column in columns] == [("value", False), ("power", True), ("power", False)]
+
+
+def test_the_rail_of_the_whole_device_is_read_though_many_others_come_first(tmp_path: Path) -> None:
+    for number in range(40):
+        sampled.put(tmp_path / f"sys/class/hwmon/hwmon{number}/name", "power_meter" if number == 35 else "pmbus")
+        sampled.put(tmp_path / f"sys/class/hwmon/hwmon{number}/power1_input", 5_000_000)
+    _, columns = opened("hwmon", tmp_path)
+    assert (len(columns), columns[0].name, columns[0].feeds) == (32, "hwmon_power_meter_power1_w", "board")
 
 
 def test_a_mouse_s_battery_is_not_the_device_s(tmp_path: Path) -> None:

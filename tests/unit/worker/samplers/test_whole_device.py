@@ -72,3 +72,28 @@ def test_bytes_that_pass_a_bridge_are_counted_once(tmp_path: Path, hardware: tup
     assert received is not None
     assert read is not None
     assert received / read == pytest.approx(counted), "1 MB was read from the disk in the same time"
+
+
+def test_a_network_interface_that_comes_or_goes_is_no_burst_of_bytes(tmp_path: Path) -> None:
+    """The counters of an interface that a VPN adds, and of the others when it is taken away, are not what was sent between two samples."""
+
+    def show(**received: int) -> None:
+        lines = (f"  {name}: {bytes_} 0 0 0 0 0 0 0 {bytes_} 0 0 0 0 0 0 0" for name, bytes_ in received.items())
+        sampled.put(tmp_path / "proc/net/dev", "Inter-|\n face |\n" + "\n".join(lines))
+
+    proc(tmp_path)
+    show(eth0=10**12)
+    sampler, at = opened("device", tmp_path)
+    place = at["device_received_mb_per_s"]
+    for now in ({"eth0": 10**12, "tun0": 10**11}, {"eth0": 10**12, "tun0": 10**11}, {"eth0": 10**12}):
+        show(**now)
+        assert sampler.read()[place] == 0.0
+
+
+def test_a_folder_that_may_not_be_seen_costs_its_own_columns_only(tmp_path: Path) -> None:
+    proc(tmp_path)
+    (tmp_path / "sys/block/sda").rmdir()
+    (tmp_path / "sys/block").rmdir()
+    sampled.put(tmp_path / "sys/block", "no folder")
+    sampler, at = opened("device", tmp_path)
+    assert sampler.read()[at["device_memory_mb"]] == 1.0

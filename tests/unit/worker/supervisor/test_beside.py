@@ -103,6 +103,23 @@ def test_a_source_that_vanishes_leaves_the_repeats_before_it() -> None:
     assert len(found[ENERGY].repeats) == 1
 
 
+def test_an_energy_that_is_missing_because_its_source_vanished_says_so() -> None:
+    column = Column("gpu0_power_w", "W", "nvml", UUIDS[0], "power", "gpu", True, missing="NVML was lost while measuring: GPU is lost")
+    found = figures(beside(looks((column, [300.0] * 15 + [NAN] * 187)), WINDOWS, "gpu"))
+    assert found[ENERGY].value is None
+    assert found[ENERGY].missing.endswith("; NVML was lost while measuring: GPU is lost")
+    assert found[POWER].value == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("watts", [0.0, -3.0])
+def test_a_meter_without_a_power_is_no_power_of_zero(watts: float) -> None:
+    column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
+    found, facts = beside(looks((column, watts)), WINDOWS, "cpu", idle=Window(0.0, 0.95, 0))
+    assert figures((found, facts))[POWER].value is None
+    assert "which no device takes" in figures((found, facts))[POWER].missing
+    assert facts.energy.idle_w is None
+
+
 def test_power_needs_less_than_energy_and_the_reason_says_what_is_lacking() -> None:
     column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
     found = figures(beside(looks((column, 7.0)), [Window(1.0, 2.0, 10)], "cpu"))

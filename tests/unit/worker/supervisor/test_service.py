@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from shared.workloads import Workload
 from tests.servers import free_port, server_folder
 from worker.job_log import JobLog
 from worker.launchers.running import RunningServices
+from worker.plug_ins import BrokenPlugIn
 from worker.supervisor.kept_services import KeptServices
 from worker.supervisor.service import ServiceFailed, ServiceOfJob
 
@@ -160,6 +161,17 @@ def test_a_service_that_never_gets_healthy_says_why_and_what_it_wrote(services: 
     assert "Connection refused" in raised.value.detail
     assert "in any of 2 starts" in raised.value.detail
     assert "reading 7 files" in raised.value.detail
+    assert services.running.listed() == []
+
+
+def test_a_health_check_with_a_mistake_fails_the_job_in_one_sentence(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    def health(_self: object, settings: Mapping[str, Any], _port: int) -> None:
+        settings["no_such_setting"]
+
+    monkeypatch.setattr("worker.services.fake.FakeService.health", health)
+    service = services.fake()
+    with pytest.raises(BrokenPlugIn, match="the health check of fake has a mistake: KeyError: 'no_such_setting'"):
+        service.ready(soon())
     assert services.running.listed() == []
 
 
