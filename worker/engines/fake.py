@@ -8,6 +8,7 @@
 - `cpu_s`: the same, but measured by the CPU time of the thread, so that a call takes longer where other programs use the CPU as well.
 - `inputs`: the signature, `[[name, type, shape], …]`. `table_rows`: the number of rows of the table that an input indexes.
 - `allocate_on_load_mb` is kept; `allocate_in_passing_mb` is freed before the load ends.
+- `dies_when_freed`: whether the process is killed when the engine is freed, as by a runtime that crashes then.
 - `note_pid_in`: a file to which each process appends its id. `prints`: a text for stdout.
 
 `then` makes the engine misbehave, during the load (`"when": "load"`) or at the call numbered `at_call`, to test the supervision:
@@ -51,6 +52,10 @@ class FakeEngine:
         self._schedule: dict[str, Any] = {}
         self._held: object = None
         self._calls_ns: list[int] = []
+
+    def __del__(self) -> None:
+        if self._schedule.get("dies_when_freed"):
+            os.kill(os.getpid(), signal.SIGABRT)
 
     def load(self, model: Path, options: Options, capability: str) -> None:
         try:

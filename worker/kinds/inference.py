@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Sequence
 from statistics import median
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from shared.series import Phase, Record, Series
 from worker.engines.base import Options
@@ -31,14 +31,13 @@ class InferenceMeasure:
 
     stops_on = "the median"
     loading = LOAD
-
-    def __init__(self) -> None:
-        self._engine: object = None  # kept here so that it is freed after the record is written
+    # Kept by the class, so that it lives until the process ends: to free a session takes 2 ms, and a runtime may crash meanwhile.
+    _engine: ClassVar[object] = None
 
     def run(self, request: RunRequest, announce: Announce) -> Record:
         from worker.engines.inputs import make_inputs  # needs numpy, which a worker without a job must not hold in memory
 
-        self._engine = engine = resolve(request.capability)()
+        InferenceMeasure._engine = engine = resolve(request.capability)()
         options = Options.from_json(request.spec["options"])
         check_options(request.capability, options)
         model = request.input("model")

@@ -63,7 +63,7 @@ def measure(request: RunRequest, announce: Announce) -> None:
     except JobError as error:
         write_record(path, Record(error_kind=error.kind, error=error.detail))
         return
-    # `kind` still holds what was measured: its threads are counted here, and a crash while it is freed does not cost the record.
+    # What was measured still lives, so its threads are counted here.
     write_record(path, replace(record, facts=record.facts | _of_this_process(record.facts)))
 
 

@@ -82,6 +82,18 @@ def test_a_kill_names_its_own_signal_and_touches_no_other_run(guard: tuple[Guard
     assert len(record.series["inference"].values) == 2
 
 
+def test_a_runtime_that_crashes_when_it_is_freed_costs_no_record(
+    guard: tuple[GuardProcess, SimpleQueue[GuardEvent]], tmp_path: Path
+) -> None:
+    process, inbox = guard
+    process.run(1, ask(schedule(tmp_path, dies_when_freed=True), tmp_path / "1.record"))
+    ended = exits(inbox, 1)[1]
+    assert (ended["code"], ended["signal"]) == (0, None)
+    record = read_record(tmp_path / "1.record", ended["code"])
+    assert record is not None
+    assert len(record.series["inference"].values) == 2
+
+
 @pytest.mark.parametrize("spawn", [False, True], ids=["forked", "spawned"])
 def test_neither_the_guard_nor_the_measured_process_is_given_a_credential(
     spawn: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
