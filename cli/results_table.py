@@ -38,7 +38,10 @@ def results_table(rows: Rows) -> tuple[Table, list[str]]:
     for column in (*identity, *figures):
         made.add_column(column.heading, justify="right" if column.is_figure else "left", no_wrap=column.is_figure)
     notes: list[str] = []
-    few: dict[str, list[str]] = defaultdict(list)  # which percentile is missing and why, and the names of the jobs that lack it
+    few: dict[str, list[tuple[str, str]]] = defaultdict(
+        list
+    )  # which percentile is missing and why, and the jobs that lack it, with devices
+    enough: set[str] = set()  # the names of jobs that lack none
     for index, (row, model) in enumerate(zip(rows, models, strict=True)):
         named = [column.cells[index] for column in identity]
         name = ", ".join([str(model), *(f"{key}={values[index]}" for key, values in columns.items() if values[index] != MISSING)])
@@ -48,14 +51,20 @@ def results_table(rows: Rows) -> tuple[Table, list[str]]:
                 notes.append(f"{name}: {text(row, 'Error')}")
             continue
         made.add_row(*named, *(column.cells[index] for column in figures))
-        for missing in _few_inferences(row) if kind in FEW_SAMPLES else ():
-            few[missing].append(name)
+        missing = _few_inferences(row) if kind in FEW_SAMPLES else []
+        for percentile in missing:
+            few[percentile].append((name, str(identity[-2].cells[index])))
+        if not missing:
+            enough.add(name)
         notes += [f"{name}: {text(row, key)}" for key in ("Warnings", "StoppedBecause") if text(row, key)]
         if swept is not None and (assumed := _assumed(row, swept)):
             notes.append(f"{model}: {assumed}")
     measured = sum(row.get("Status") == "Complete" for row in rows)
-    lacks = [missing if len(names) == measured else f"{_some(names)}: {missing}" for missing, names in few.items()]
-    return made, [*dict.fromkeys(notes), *lacks, *_prices(rows)]
+    lacks = []
+    for percentile, jobs in few.items():
+        names = [f"{name} on {device}" if name in enough else name for name, device in jobs]
+        lacks.append(percentile if len(names) == measured else f"{_some(names)}: {percentile}")
+    return made, [*dict.fromkeys(notes), *lacks, *_prices(rows), *_no_prices(rows)]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -104,10 +113,20 @@ def _prices(rows: Rows) -> list[str]:
         return []
     devices: dict[str, dict[str, None]] = defaultdict(dict)
     for row, device in zip(rows, _devices(rows), strict=True):
-        if row.get("PriceSource"):
+        if row.get("PriceSource") and row.get("PricePerHour") not in (None, ""):
             devices[f"{number(row.get('PricePerHour'), 'g')} an hour by {text(row, 'PriceSource')}"][device.plain] = None
     said = [f"{price} of {_some(list(names))}" for price, names in devices.items()] if len(devices) > 1 else list(devices)
     return [f"Cost/1000 is the device's price for 1 000 samples: {', '.join(said)}"]
+
+
+def _no_prices(rows: Rows) -> list[str]:
+    """Return for each device whose price cannot be used why that is so."""
+    sources = (
+        f"{device.plain}: {text(row, 'PriceSource')}"
+        for row, device in zip(rows, _devices(rows), strict=True)
+        if row.get("PriceSource") and row.get("PricePerHour") in (None, "")
+    )
+    return list(dict.fromkeys(sources))
 
 
 def _models(rows: Rows, *, in_names: bool) -> list[Text]:

@@ -8,6 +8,7 @@ from cli.client import Client
 from cli.errors import ApiError
 from cli.terminal import out, say, shown
 from shared.clock import Clock, SystemClock
+from shared.installation import how_to_call
 
 WAIT_S = 30.0  # the report is written a second or two after the last job, or later on a busy machine; the table does not wait longer
 POLL_S = 0.2
@@ -19,7 +20,8 @@ def show_verdicts(client: Client, campaign_id: str, clock: Clock | None = None) 
     """Print the verdict on each question with more than one result. Nothing is printed if the report was removed."""
     found = _answers(client, campaign_id, clock or SystemClock())
     if found is None:
-        say("The answer is not shown, because the report is still being written. It is the first sentence of the report.")
+        shown_by = how_to_call("report", campaign_id)
+        say(f"The answer is not shown, because the report is still being written. It is the first sentence of the report: {shown_by}")
         return
     for answer in found[:MAX_SHOWN]:
         out.print(f"\n{shown(str(answer.get('question')))}: {shown(str(answer.get('verdict')))}.", markup=False, highlight=False)

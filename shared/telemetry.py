@@ -56,7 +56,8 @@ class Header(Frozen):
     """Describes the samples of one attempt.
 
     Attributes:
-        started_at: the wall-clock time of the first sample, in seconds since 1970. Nothing is computed from it.
+        started_at: the wall-clock time of the first sample, in seconds since 1970. `time_utc` of `telemetry.parquet` is
+            computed from it, and nothing else.
         cpu_s: what sampling itself cost, in CPU seconds; null if the sampling process died.
         ended: why the samples end before the measurement does; empty if they do not.
     """

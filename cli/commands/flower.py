@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from shared.errors import InvalidInput
 from shared.hosts import in_url, is_loopback, reached_at
 from shared.installation import how_to_call, how_to_install
 from shared.tls import broker_trusting
-
-if TYPE_CHECKING:
-    pass
 
 FLOWER_PORT = 5555
 FLOWER_USER = "fleetmark"

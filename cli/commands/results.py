@@ -6,6 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -81,7 +82,8 @@ def _by_ending(file: Path | None, otherwise: Format | None) -> Format | None:
         return Format(ending)
     if ending and otherwise is None:
         known = ", ".join(f".{name}" for name in ENDINGS)
-        excel = f"; Excel opens `--format excel -o {file.stem}.csv`" if file and ending in ("xlsx", "xls") else ""
+        csv = quote(str(file.with_suffix(".csv"))) if file else ""
+        excel = f"; Excel opens `--format excel -o {csv}`" if ending in ("xlsx", "xls") else ""
         raise InvalidInput(f"no format belongs to the ending of {file}: use one of {known}, or name the format with --format{excel}")
     return otherwise
 

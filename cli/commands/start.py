@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -23,9 +23,6 @@ from shared.clock import SystemClock
 from shared.errors import InvalidInput
 from shared.hosts import ANYWHERE, is_loopback, without_brackets
 from shared.installation import how_to_call, shown_recipe
-
-if TYPE_CHECKING:
-    pass
 
 CHECK_S = 0.5
 

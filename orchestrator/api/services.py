@@ -47,7 +47,9 @@ class StoppedService(BaseModel):
     service_id: str
     job_id: str
     status: str = Field(examples=["stopping"])
-    job_cancelled: bool = Field(description="false for a service that is idle between two jobs of a campaign: its last job has ended")
+    job_cancelled: bool = Field(
+        description="false for a service that is idle between two jobs of a campaign, and if its job has ended or was removed"
+    )
 
 
 @router.get("/services", response_model=Services, responses=documented())
@@ -73,9 +75,10 @@ def stop_service(ctx: Ctx, service_id: ServiceId) -> JSONResponse:
 
 
 def _cancelled(ctx: Context, job_id: str) -> bool:
-    """Cancel the job of a service, and return whether it is cancelled. It is not if it has ended or was removed.
+    """Cancel the job of a service.
 
-    Then the last heartbeat of the worker is older than that, or the worker named a job that there never was.
+    Returns:
+        False if the job has ended, was removed, or never existed. The worker's last heartbeat may be older than its end.
     """
     try:
         cancel_job(ctx, job_id)

@@ -1,4 +1,4 @@
-"""Holds what recording a batch of reports has come to."""
+"""Defines the outcome of recording a batch of reports."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import logging
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -152,15 +152,20 @@ def _schema(arrow: pa, units: dict[str, str]) -> pa.Schema:
         arrow.field("t", arrow.float64(), metadata={"unit": "s"}),
         arrow.field("gap", arrow.bool_()),
         arrow.field("time_utc", arrow.timestamp("us", tz="UTC")),
-        *(arrow.field(_label(name), arrow.float64(), metadata={"unit": unit}) for name, unit in units.items()),
+        *(arrow.field(_label(name, units), arrow.float64(), metadata={"unit": unit}) for name, unit in units.items()),
         arrow.field("missing", text),
     ]
     return arrow.schema(fields, metadata={"fleetmark_format": str(PARQUET_FORMAT)})
 
 
-def _label(name: str) -> str:
+def _label(name: str, others: Collection[str]) -> str:
     """Return what a column is called in the file. A sampler of a plug-in may use one of our names, and pandas reads no name twice."""
-    return f"{name}_sampled" if name in OWN_COLUMNS else name
+    if name not in OWN_COLUMNS:
+        return name
+    label = f"{name}_sampled"
+    while label in others:
+        label += "_too"
+    return label
 
 
 def _table(arrow: pa, job: Sampled, found: Telemetry, schema: pa.Schema, names: Sequence[str]) -> pa.Table:

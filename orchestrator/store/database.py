@@ -190,7 +190,10 @@ def _is_transient(error: DBAPIError) -> bool:
 
 
 # PostgreSQL says these to a connection that a wrong address makes. psycopg gives such an error no code.
-_REFUSED = re.compile(r'authentication failed|no pg_hba\.conf entry|(?:database|role) ".*" does not exist')
+_REFUSED = re.compile(
+    r'authentication failed|no password supplied|no pg_hba\.conf entry|(?:database|role|file) ".*" does not exist|not permitted to log in'
+    r"|permission denied for database|does not support SSL|certificate verify failed"
+)
 
 
 @contextmanager

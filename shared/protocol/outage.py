@@ -16,9 +16,9 @@ from shared.errors import Unavailable
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError, MasterDownError)
 # A Sentinel gives this answer to nearly every command.
 _UNKNOWN_COMMAND = re.compile(r"\bunknown command\b", re.IGNORECASE)
+_LOGIN = "correct the login in its address, or make the logins again if Redis has lost them in a restart (`fleetmark redis-acl --apply`)"
 # redis-py has no classes for these errors. MISCONF: Redis cannot write its snapshot or log to disk. NOREPLICAS: a failover is not
 # finished. BUSY and UNKILLABLE: a script blocks the server.
-_LOGIN = "correct the login in its address, or make the logins again if Redis has lost them in a restart (`fleetmark redis-acl --apply`)"
 _AWAY_BY_NAME = re.compile(r"\b(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE) ")
 
 

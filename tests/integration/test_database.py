@@ -71,13 +71,24 @@ def test_a_database_that_forbids_its_user_to_write_is_away(postgres_server: Post
     owner.close()
 
 
-@pytest.mark.parametrize("wrong", ["database", "user"])
+@pytest.mark.parametrize("wrong", ["database", "user", "login", "tls"])
 def test_a_wrong_address_of_a_database_is_to_be_corrected_and_not_waited_for(postgres_server: PostgresServer, wrong: str) -> None:
     right = make_url(postgres_server.create_database(f"there_{wrong}"))
-    store = Store(right.set(database="nobody_made_it") if wrong == "database" else right.set(username="nobody"))
-    with pytest.raises(Unavailable, match=r"does not exist; correct FLEETMARK_DATABASE_URL$"):
+    owner = Store(right)
+    owner.transact(lambda session: session.execute(text(f"CREATE ROLE {wrong}_mute NOLOGIN")))
+    addresses = {
+        "database": (right.set(database="nobody_made_it"), "does not exist"),
+        "user": (right.set(username="nobody"), "does not exist"),
+        "login": (right.set(username="login_mute"), "not permitted to log in"),
+        "tls": (right.update_query_dict({"sslmode": "require"}), "does not support SSL"),
+    }
+    address, said = addresses[wrong]
+    store = Store(address)
+    with pytest.raises(Unavailable, match=rf"(?s){said}.*; correct FLEETMARK_DATABASE_URL$"):
         store.ping_ms()
     store.close()
+    owner.transact(lambda session: session.execute(text(f"DROP ROLE {wrong}_mute")))
+    owner.close()
 
 
 def test_more_ids_than_a_statement_takes_are_looked_up_all_the_same(ctx: Context, submit: Submit) -> None:

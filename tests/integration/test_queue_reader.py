@@ -138,7 +138,9 @@ def test_a_worker_that_pauses_takes_nothing_and_takes_again(start: Callable[[], 
     reader = start()
     eventually(reader.consumer.ready.is_set, "it reads")
     reader.consumer.take(False)
-    eventually(lambda: not reader.consumer._is_reading(reader.consumer._reader), "what was asked for is answered")
+    celery, came_round = reader.consumer._reader, Event()
+    celery.call_soon(came_round.set)  # the loop may have been about to ask
+    eventually(lambda: came_round.is_set() and not reader.consumer._is_reading(celery), "what was asked for is answered")
     queue.publish([Dispatch(tiny_job(tmp_path), "cpu.onnx", 9)])
     assert not reader.handled
     assert queue.depths(["cpu.onnx"]) == {"cpu.onnx": 1}

@@ -119,7 +119,7 @@ class Agent:
             serving = Serving(
                 settings,
                 registered,
-                registration,
+                registered.known_of(registration),
                 device=device,
                 supervisor=self._supervisor,
                 clock=self._clock,

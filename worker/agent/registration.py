@@ -37,6 +37,13 @@ class Registered:
     clock_offset_s: float | None = None  # how far this device's clock is ahead of the orchestrator's; None if they were not compared
     left_out: tuple[str, ...] = ()  # capabilities that the orchestrator does not know, so that it sends no jobs for them
 
+    def known_of(self, registration: Registration) -> Registration:
+        """Return a registration without the capabilities that were left out.
+
+        A broker with logins refuses whoever asks for a queue of these, whatever other queues are asked for at the same time.
+        """
+        return registration.model_copy(update={"capabilities": [name for name in registration.capabilities if name not in self.left_out]})
+
 
 def register_by_http(
     host: str,
@@ -111,7 +118,8 @@ def register_by_http(
         raise Unauthorized(f"{host} wants another token{by_way_of(host)} ({detail}): set FLEETMARK_TOKEN or give --token-file")
     if answer.is_server_error or answer.status_code in PASSING:
         raise Unavailable(f"the orchestrator at {host} is not ready{by_way_of(host)}: {detail}")
-    raise FleetmarkError(f"the orchestrator at {host} refused this worker{by_way_of(host)} with {answer.status_code}: {detail}")
+    others = f"; it does not know {', '.join(left_out)} either, so upgrade it if its version is earlier" if left_out else ""
+    raise FleetmarkError(f"the orchestrator at {host} refused this worker{by_way_of(host)} with {answer.status_code}: {detail}{others}")
 
 
 def _asked(client: httpx.Client, host: str, registration: Registration) -> httpx.Response:
@@ -172,8 +180,8 @@ def _detail(answer: httpx.Response) -> str:
     if body is None:
         return f"{answer.status_code} {answer.text[:300] or answer.reason_phrase}"
     detail = str(body.get("detail", body))
-    fields = [field for field in _fields(answer) if str(field.get("message")) not in detail]
-    return "; ".join([detail, *(f"{field.get('path')}: {field.get('message')}" for field in fields)])
+    told = [(str(field.get("message")), f"{field.get('path')}: {field.get('message')}") for field in _fields(answer)]
+    return "; ".join([detail, *(whole for message, whole in told if message != detail and whole not in detail)])
 
 
 def reachable_broker(broker_url: str, host: str) -> str:

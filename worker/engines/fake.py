@@ -14,6 +14,7 @@
 `then` makes the engine misbehave, during the load (`"when": "load"`) or at the call numbered `at_call`, to test the supervision:
 
 - `crash:SIGSEGV`, `exit:<code>`, `hang`, `raise:<message>`, `defect` (an error that no engine explains)
+- `device:<message>`: the device has failed, as an engine says it
 - `chatter`: endless output; `chatter:binary`: endless bytes that are neither text nor lines
 - `close_output`: closes stdout and stderr and continues
 - `run`: runs `command` to its end
@@ -35,7 +36,7 @@ from pathlib import Path
 from time import perf_counter_ns, sleep, thread_time_ns
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import JobError, ModelInvalid
+from shared.errors import DeviceFailed, JobError, ModelInvalid
 from worker.engines.base import Facts, InputSpec, Limits, Options
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class FakeEngine:
             os.kill(os.getpid(), getattr(signal, argument or "SIGSEGV"))
         elif kind == "exit":
             os._exit(int(argument))
+        elif kind == "device":
+            raise DeviceFailed(argument)
         elif kind == "hang":
             while True:
                 signal.pause()

@@ -41,6 +41,8 @@ class EngineEntry:
         environment: Environment variables of the measured processes.
         options: The options of a recipe that the engine knows, beside those of the inputs. All others are refused.
         suffixes: The endings of the engine's model files. By `file://` a worker opens no other files of its device.
+        unloads: Whether the engine has files of its own on the disk, which go when it is unloaded. Any other engine lives until its process
+            ends: to free a session takes milliseconds, and a runtime may crash meanwhile.
         trial: A function that gets a capability and a folder. It writes a tiny model there for `worker test`, and returns its path. It
             returns None if no such model can be made here.
     """
@@ -54,6 +56,7 @@ class EngineEntry:
     environment: dict[str, str] = field(default_factory=dict)
     options: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = (".onnx",)
+    unloads: bool = False
     trial: str = ""
 
 
@@ -93,6 +96,7 @@ _COREML = EngineEntry(
     forks=False,
     options=frozenset({"threads", "graph"}),  # only the ONNX Runtime has these; the engine refuses them for CoreML's own models
     suffixes=(".mlpackage", ".mlmodel", ".onnx"),
+    unloads=True,
     trial="worker.engines.coreml_presence:write_trial_model",
 )
 

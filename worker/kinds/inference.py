@@ -12,8 +12,8 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from shared.series import Phase, Record, Series
-from worker.engines.base import Options
-from worker.engines.registry import check_options, resolve
+from worker.engines.base import Engine, Options
+from worker.engines.registry import check_options, entry_of, resolve
 from worker.kinds.base import Derived, Repeat
 from worker.measured.hot_loop import time_calls_undisturbed, warm_up
 from worker.measured.memory import MemoryMeter
@@ -31,13 +31,19 @@ class InferenceMeasure:
 
     stops_on = "the median"
     loading = LOAD
-    # Kept by the class, so that it lives until the process ends: to free a session takes 2 ms, and a runtime may crash meanwhile.
-    _engine: ClassVar[object] = None
+    _engine: ClassVar[object] = None  # kept by the class, so that it lives until the process ends (see `EngineEntry.unloads`)
 
     def run(self, request: RunRequest, announce: Announce) -> Record:
+        InferenceMeasure._engine = engine = resolve(request.capability)()
+        try:
+            return self._run(engine, request, announce)
+        finally:
+            if entry_of(request.capability).unloads:
+                engine.unload()
+
+    def _run(self, engine: Engine, request: RunRequest, announce: Announce) -> Record:
         from worker.engines.inputs import make_inputs  # needs numpy, which a worker without a job must not hold in memory
 
-        InferenceMeasure._engine = engine = resolve(request.capability)()
         options = Options.from_json(request.spec["options"])
         check_options(request.capability, options)
         model = request.input("model")

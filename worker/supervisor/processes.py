@@ -31,7 +31,7 @@ _numbers = itertools.count(1)  # numbers for the record files of this process
 TRIES = 3  # how often a repeat is tried whose process stands still
 
 OnPhase = Callable[[str, int, str, bool], None]
-_ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable)}
+_ERRORS: dict[str, type[JobError]] = {kind.kind: kind for kind in (ModelUnavailable, ModelInvalid, EngineUnavailable, DeviceFailed)}
 
 
 class Processes:

@@ -65,7 +65,7 @@ WRONG_CAMPAIGNS: list[tuple[Any, str, str]] = [
     ({**short(), "model_url": "file:///models/"}, "model", "it is a directory"),
     ({**short(), "model_url": "sha256:" + "0" * 64}, "model", "was uploaded; POST /api/models takes one"),
     ({"model": URL, "on": ["cpu.onnx"], "inferencs": 3}, "inferencs", "did you mean 'inferences'?"),
-    ({"model": URL}, "on", "required"),
+    ({"model": URL}, "on", "is missing; it says what a device must be able to do, such as [cpu.onnx]"),
     ({"model": URL, "on": ["cpu.onnx"], "devices": []}, "devices", "must not be empty"),
     ({"model": URL, "on": ["cpu.onnx"], "devices": ["x" * 201]}, "devices.0", "at most 200"),
     (

@@ -51,6 +51,7 @@ def test_a_missing_percentile_names_its_jobs_unless_no_job_has_it() -> None:
     assert notes({}, {"FileName": "b.onnx"}) == [few]
     assert notes({}, enough) == [f"squeezenet.onnx: {few}"]
     assert notes({}, {"DeviceName": "other-pi"}, enough) == [f"squeezenet.onnx: {few}"]
+    assert notes({}, {"DeviceName": "other-pi"} | enough | {"FileName": "squeezenet.onnx"}) == [f"squeezenet.onnx on lab-pi: {few}"]
     many = [{"FileName": f"{letter}.onnx"} for letter in "cdefg"]
     assert notes(*many[:3], enough) == [f"c.onnx, d.onnx and e.onnx: {few}"]
     assert notes(*many, enough) == [f"c.onnx, d.onnx, e.onnx and 2 others: {few}"]
@@ -206,6 +207,19 @@ def test_two_prices_name_their_devices() -> None:
     cheap = COMPLETE | priced | {"PricePerHour": 0.1, "DeviceName": "pi-5", "WorkerId": "worker-pi"}
     _, notes = results_table([*dear, cheap])
     assert notes[-1].endswith("0.4 an hour by the label of gpu-0, gpu-1, gpu-2 and 2 others, 0.1 an hour by the label of pi-5")
+
+
+def test_a_price_that_is_none_is_named_with_its_device_and_is_no_price() -> None:
+    said = "the label price_per_hour is '1,50', which is no price: write a number of 0 or more, such as 1.50"
+    priced = {"CostPer1000Samples": 0.00204, "PriceSource": "the label price_per_hour", "PricePerHour": 0.4, "DeviceName": "pi"}
+    unusable = {"PriceSource": said, "DeviceName": "mac", "WorkerId": "worker-mac"}
+    _, notes = results_table([COMPLETE | priced, COMPLETE | unusable])
+    assert notes[-2:] == [
+        "Cost/1000 is the device's price for 1 000 samples: 0.4 an hour by the label price_per_hour",
+        f"mac: {said}",
+    ]
+    _, notes = results_table([COMPLETE | unusable])
+    assert notes[-1] == f"mac: {said}"
 
 
 def test_two_models_of_one_name_are_told_apart_by_their_hashes_and_one_needs_none() -> None:

@@ -75,6 +75,14 @@ def test_a_refusal_of_any_shape_is_told(there: Orchestrator) -> None:
         register_by_http(there.url, None, REGISTRATION, None)
 
 
+def test_each_refused_field_is_told_once(there: Orchestrator) -> None:
+    fields = [{"path": name, "message": "Field required"} for name in ("device_name", "device_info")]
+    there.register = (422, {"detail": "the body is not valid: device_name: Field required (and 1 more)", "fields": fields})
+    with pytest.raises(FleetmarkError) as raised:
+        register_by_http(there.url, None, REGISTRATION, None)
+    assert raised.value.detail.endswith("not valid: device_name: Field required (and 1 more); device_info: Field required")
+
+
 def test_capabilities_that_an_earlier_orchestrator_does_not_know_are_left_out_and_named(
     there: Orchestrator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +92,7 @@ def test_capabilities_that_an_earlier_orchestrator_does_not_know_are_left_out_an
     assert registered.worker_id == "worker-1"
     assert registered.left_out == ("service.new", "hardware.new")
     assert there.registrations[-1]["capabilities"] == ["cpu.onnx", "service.redis"]
+    assert registered.known_of(offer).capabilities == ["cpu.onnx", "service.redis"]
     (said,) = caplog.messages
     assert "does not know service.new, hardware.new, so it sends no such jobs" in said
 
@@ -93,7 +102,8 @@ def test_a_worker_whose_every_capability_is_unknown_is_refused_and_told_once_why
     offer = REGISTRATION.model_copy(update={"capabilities": ["service.new", "hardware.new"]})
     with pytest.raises(FleetmarkError) as raised:
         register_by_http(there.url, None, offer, None)
-    assert raised.value.detail.endswith("refused this worker with 422: unknown compute unit 'hardware.new'")
+    said = "refused this worker with 422: unknown compute unit 'hardware.new'; it does not know service.new either, so upgrade it"
+    assert said in raised.value.detail
 
 
 def test_an_answer_without_a_broker_says_what_is_missing(there: Orchestrator) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from shared.series import Record
 from tests import onnx_people
 from tests.measuring import request, schedule
+from worker.engines.registry import ENGINES
 from worker.interpreter import ROOT
 from worker.runner.child import measure
 from worker.runner.record_file import read_record
@@ -35,6 +39,19 @@ def test_options_that_do_not_fit_are_refused_before_the_warm_up(tmp_path: Path) 
     assert phases[-1] == "preparing inputs"
     assert record.error_kind == "model_invalid"
     assert record.error == "options.dims names 'depth', which is no free dimension of the model: Known: batch"
+
+
+@pytest.mark.parametrize("options", [{}, {"dims": {"depth": 3}}])  # the second ones are refused after the load
+def test_an_engine_with_files_of_its_own_is_unloaded_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    unloaded: list[object] = []
+    monkeypatch.setattr("worker.engines.fake.FakeEngine.unload", lambda engine: unloaded.append(engine))
+    run(schedule(tmp_path), tmp_path, **options)
+    assert unloaded == []
+    monkeypatch.setitem(ENGINES, "fake", replace(ENGINES["fake"], unloads=True))
+    run(schedule(tmp_path), tmp_path, **options)
+    assert len(unloaded) == 1
 
 
 def test_the_record_says_what_was_bound(tmp_path: Path) -> None:

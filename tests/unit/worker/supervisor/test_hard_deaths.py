@@ -60,6 +60,12 @@ def test_endless_output_does_not_fill_the_memory_of_the_guard(measurer: Supervis
     assert guard.memory_info().rss - before < 16 * 2**20
 
 
+def test_a_device_that_failed_in_the_measured_process_is_reported_as_that(measurer: Supervisor, tmp_path: Path) -> None:
+    outcome = measurer.run(assignment(schedule(tmp_path, then="device:the GPU is lost", at_call=1)), Stages())
+    assert (outcome.status, outcome.error_kind) == ("failed", "worker_error")  # the orchestrator tries such a job again
+    assert "the GPU is lost" in outcome.error
+
+
 def test_a_crash_after_much_output_is_told_with_its_last_lines_and_no_more(measurer: Supervisor, tmp_path: Path) -> None:
     said = "\n".join(f"line {number}" for number in range(100_000))
     work = assignment(schedule(tmp_path, prints=said, then="crash:SIGABRT", at_call=1))
