@@ -100,8 +100,8 @@ def test_a_mistake_of_a_test_is_told_from_a_failure_of_the_device(
         run_here("fake", ("wrong",), 1.0)
 
 
-def test_a_mistake_in_the_fresh_process_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.TESTS["fake"], "wrong", registry.TestEntry("absent:Wrong"))  # the process knows no such test
+def test_a_test_that_only_the_fresh_process_does_not_know_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.TESTS["fake"], "wrong", registry.TestEntry("absent:Wrong"))
     with pytest.raises(BrokenPlugIn, match=r"fake has no test 'wrong'"):
         run_in_fresh_process("fake", ("wrong",), 1.0, os.environ)
 
@@ -127,6 +127,11 @@ def run_own(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (folder / "sitecustomize.py").write_text(REGISTERED.format(root=str(ROOT)))
     monkeypatch.setitem(registry.TESTS["fake"], "own", registry.TestEntry("own_test:Own"))
     return run_in_fresh_process("fake", ("own",), 1.0, dict(os.environ) | {"PYTHONPATH": str(folder)})
+
+
+def test_a_mistake_in_the_fresh_process_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(BrokenPlugIn, match=r"^the test 'own' of fake has a mistake: KeyError: 'colour'$"):
+        run_own("return {}['colour']", tmp_path, monkeypatch)
 
 
 def test_a_failure_of_several_lines_in_the_fresh_process_keeps_its_test_and_its_cause(
