@@ -23,7 +23,7 @@ MISTAKES = (ArithmeticError, AttributeError, ImportError, LookupError, NameError
 PATIENCE_S = 10.0  # then the log says what is waited for
 LONGEST_S = 200.0  # longer than `worker.hardware.short_process.TIMEOUT_S`, so that what such a process says is still heard
 
-_silent: dict[tuple[str, str], str] = {}  # why nothing is said, by the function and the capability; nobody waits for it again
+_silent: dict[str, str] = {}  # why nothing is said, by the function; nobody waits for it again, whatever the capability
 
 
 class BrokenPlugIn(EngineUnavailable):
@@ -59,10 +59,11 @@ def implementing(port: type, target: str) -> Any:
 def why_not(target: str, capability: str, hardware: object) -> str:
     """Return what the function `module:name` of a registry says: why a capability cannot be used here, or an empty text if it can.
 
-    If the function fails, says nothing in time or returns no text, that is the reason. What it prints goes to stderr.
+    If the function fails, says nothing in time or returns no text, that is the reason. What it prints goes to stderr. A function that
+    has once said nothing in time is not asked again for any capability, so that it delays the start of a worker only once.
     """
-    if (target, capability) in _silent:
-        return _silent[target, capability]
+    if target in _silent:
+        return _silent[target]
     answers: list[Any] = []
     failures: list[BaseException] = []
 
@@ -78,14 +79,18 @@ def why_not(target: str, capability: str, hardware: object) -> str:
         asking.join(PATIENCE_S)
         if asking.is_alive():
             log.warning(
-                "%s has not said for %g s whether %s is there; it is waited for until %g s", target, PATIENCE_S, capability, LONGEST_S
+                "%s has not said for %g s whether %s is there; the worker starts only when it has answered, or after %g s",
+                target,
+                PATIENCE_S,
+                capability,
+                LONGEST_S,
             )
             asking.join(LONGEST_S - PATIENCE_S)
     if failures:
         error = failures[0]
         return error.detail if isinstance(error, BrokenPlugIn) else f"{target} failed: {type(error).__name__}: {error}"
     if not answers:
-        _silent[target, capability] = f"{target} did not answer within {LONGEST_S:g} s"
-        return _silent[target, capability]
+        _silent[target] = f"{target} did not answer within {LONGEST_S:g} s"
+        return _silent[target]
     answer = answers[0]
     return answer if isinstance(answer, str) else f"{target} returned {answer!r:.100}; it must return a text: why not, or an empty one"

@@ -1,9 +1,9 @@
 """Finds out how many threads ONNX Runtime really uses for a session.
 
 When the runtime chooses the number itself, it reports 0, and its choice depends on the machine and the process. So the threads are counted
-that appear with the session. Where its provider may start threads of its own, or the system does not list them, a second session with the
-default number of threads is opened on a model of one node instead. The pool has one thread less than the runtime uses for an operator,
-because the calling thread works, too.
+that appear with the session. Where its provider may start threads of its own, the system does not list them, or the session has a second
+pool of unknown size, another session with the default number of threads is opened on a model of one node instead. The pool has one thread
+less than the runtime uses for an operator, because the calling thread works, too.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def threads_of(session: Any, intra_op: int, inter_op: int, appeared: int | None)
     across = inter_op if parallel else 1
     if intra_op:
         return {"intra_op": intra_op, "inter_op": across or None}
-    if appeared is not None:
-        return {"intra_op": appeared - (max(1, across) - 1) + 1, "inter_op": across or None}
+    if appeared is not None and across:  # without `across`, nothing tells the threads of the two pools apart
+        return {"intra_op": appeared - (across - 1) + 1, "inter_op": across}
     return {"intra_op": _counted(options.log_severity_level), "inter_op": across or None}
 
 

@@ -25,10 +25,13 @@ _SHAPES = re.compile(
 )
 _OPERATOR = re.compile(r"(?:Could not run|The operator) '?(?P<operator>aten::[\w.]+)'?")
 _META = re.compile(r"on device meta|meta tensor|to the meta device", re.IGNORECASE)
-# An operator that another library has registered, in the text of a node or of TorchScript's parser.
-_FOREIGN = re.compile(
-    r"Node\(target='torch\.ops\.(?P<node>(?!aten\.|prims?\.|higher_order\.)\w+\.\w+)|builtin op: (?P<script>(?!aten::|prim::)\w+::\w+)"
+# The namespaces in which torch itself registers operators. A version or a build of torch may lack some of them.
+_OWN = (
+    r"aten|prims?|higher_order|_?quantized|quantized_decomposed|sparse|prepacked|mkl|mkldnn|mkldnn_prepacked|onednn|vulkan_prepack"
+    r"|_?c10d(?:_functional(?:_autograd)?)?|symm_mem|inductor"
 )
+# An operator that another library has registered, in the text of a node or of TorchScript's parser.
+_FOREIGN = re.compile(rf"Node\(target='torch\.ops\.(?P<node>(?!(?:{_OWN})\.)\w+\.\w+)|builtin op: (?P<script>(?!(?:{_OWN})::)\w+::\w+)")
 _SCHEMA = re.compile(
     r"archive version|schema version|opset|Unknown builtin op|SerializeError|Unsupported (?:target|operator)", re.IGNORECASE
 )

@@ -64,7 +64,7 @@ def _run_one(what: str, entry: TestEntry, share: Share) -> Readings:
         raise
     except MISTAKES as error:
         raise BrokenPlugIn(f"{what} has a mistake: {type(error).__name__}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a test that calls `sys.exit` must not choose our exit code
         raise DeviceFailed(f"{what} failed: {type(error).__name__}: {error}") from error
     if not isinstance(readings, Readings):
         raise BrokenPlugIn(f"{what} has a mistake: `run` returned {readings!r:.100}, and must return Readings")

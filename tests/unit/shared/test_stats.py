@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import stats as scipy_stats
 
 from shared import stats
@@ -15,8 +13,6 @@ from shared.measurements import RawRepeat
 from shared.percentiles import PERCENTILE_FLOORS
 from shared.steadiness import steadiness
 from shared.two_stage import LONGEST_MS
-
-TIMINGS = arrays(np.float64, st.integers(2, 60), elements=st.floats(0.001, 1e6))
 
 
 def repeats_of(*medians_ms: float, inferences: int = 3) -> list[RawRepeat]:

@@ -79,7 +79,9 @@ def test_what_such_a_function_prints_is_not_in_the_output_of_a_command(capsys: p
     assert capsys.readouterr() == ("", "looking for the chip\n")
 
 
-def test_a_function_that_never_answers_is_waited_for_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_function_that_never_answers_is_waited_for_once_whatever_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     end, asked = Event(), []
 
     def hangs(capability: str, _hardware: object) -> str:
@@ -91,11 +93,12 @@ def test_a_function_that_never_answers_is_waited_for_once(monkeypatch: pytest.Mo
     monkeypatch.setattr(plug_ins, "PATIENCE_S", 0.01)
     monkeypatch.setattr(plug_ins, "LONGEST_S", 0.02)
     with caplog.at_level(logging.WARNING):
-        told = [plug_ins.why_not(f"{__name__}:hangs", "cpu.toy", None) for _ in range(2)]
+        told = [plug_ins.why_not(f"{__name__}:hangs", capability, None) for capability in ("cpu.toy", "cpu.toy", "gpu.toy")]
     end.set()
-    assert told == [f"{__name__}:hangs did not answer within 0.02 s"] * 2
+    assert told == [f"{__name__}:hangs did not answer within 0.02 s"] * 3
     assert asked == ["cpu.toy"]
     assert f"{__name__}:hangs has not said for 0.01 s whether cpu.toy is there" in caplog.text
+    assert "the worker starts only when it has answered, or after 0.02 s" in caplog.text
 
 
 def test_an_engine_whose_presence_fails_takes_no_other_capability_away(monkeypatch: pytest.MonkeyPatch) -> None:

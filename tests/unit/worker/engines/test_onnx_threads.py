@@ -48,6 +48,32 @@ def test_the_threads_are_those_that_the_system_counts(options: dict[str, int], t
         assert threads["intra_op"] == options["threads"]
 
 
+# This program opens a session with two pools whose sizes the runtime chooses, and a session with the first pool alone.
+_TWO_POOLS = """
+import json, os, sys
+sys.path.insert(0, {root!r})
+import onnxruntime
+from worker.engines.onnx_threads import one_node, threads_of
+def opened(mode):
+    options = onnxruntime.SessionOptions()
+    options.execution_mode = mode
+    before = len(os.listdir("/proc/self/task"))
+    session = onnxruntime.InferenceSession(one_node(), options, providers=["CPUExecutionProvider"])
+    return session, len(os.listdir("/proc/self/task")) - before
+first, one_pool = opened(onnxruntime.ExecutionMode.ORT_SEQUENTIAL)
+second, two_pools = opened(onnxruntime.ExecutionMode.ORT_PARALLEL)
+print(json.dumps([one_pool, threads_of(second, 0, 0, two_pools)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own list of threads is Linux's")
+def test_the_threads_of_a_second_pool_of_unknown_size_are_not_counted_as_those_of_the_first() -> None:
+    code = _TWO_POOLS.format(root=str(ROOT))
+    finished = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    one_pool, threads = json.loads(finished.stdout)
+    assert threads == {"intra_op": one_pool + 1, "inter_op": None}
+
+
 def test_the_model_that_counts_is_an_onnx_model() -> None:
     import onnx
 

@@ -80,6 +80,7 @@ def test_a_long_message_is_cut() -> None:
     ("message", "operator"),
     [
         ("Failed deserializing node Node(target='torch.ops.odd9.plus.default', inputs=[NamedArgument(name='x'", "odd9::plus"),
+        ("Unknown builtin op: quantized_by_us::plus.", "quantized_by_us::plus"),
         ("Unknown builtin op: torchvision::nms.\nCould not find any similar ops to torchvision::nms.", "torchvision::nms"),
     ],
 )
@@ -88,6 +89,24 @@ def test_an_operator_of_another_library_is_named(message: str, operator: str) ->
     assert f"net.pt2 calls the operator {operator}, which another library brings" in reason.detail
 
 
-def test_an_operator_of_torch_that_this_version_does_not_know_is_a_matter_of_versions() -> None:
-    message = "Failed deserializing node Node(target='torch.ops.aten.new_one.default', inputs=[]) SerializeError: Unsupported target type"
-    assert "was made by a version of torch" in explain_load(RuntimeError(message), "net.pt2", "2.13.0", "cpu").detail
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "aten::new_one",
+        "prims::new_one",
+        "quantized::conv2d_dynamic",
+        "quantized_decomposed::quantize_per_tensor",
+        "sparse::qlinear",
+        "prepacked::linear_clamp_run",
+        "mkldnn::_linear_pointwise",
+        "onednn::qconv2d_pointwise",
+        "c10d::allreduce_",
+        "_c10d_functional::all_reduce",
+    ],
+)
+@pytest.mark.parametrize(
+    "message", ["Unknown builtin op: {script}.", "Node(target='torch.ops.{node}.default', inputs=[]) SerializeError: x"]
+)
+def test_an_operator_of_torch_that_this_version_does_not_know_is_a_matter_of_versions(message: str, operator: str) -> None:
+    said = message.format(script=operator, node=operator.replace("::", "."))
+    assert "was made by a version of torch" in explain_load(RuntimeError(said), "net.pt2", "2.13.0", "cpu").detail

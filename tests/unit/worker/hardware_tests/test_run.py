@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from shared.errors import DeviceFailed, EngineUnavailable
 from worker.hardware_tests import registry
 from worker.hardware_tests.base import Reading, Readings, Share
-from worker.hardware_tests.run import Run, run_here, run_in_fresh_process, without_brakes
+from worker.hardware_tests.run import BROKEN, Run, run_here, run_in_fresh_process, without_brakes
+from worker.interpreter import ROOT
 from worker.plug_ins import BrokenPlugIn
 
 
@@ -85,6 +87,7 @@ class Wrong:
         (lambda: MADE["colour"], BrokenPlugIn, "has a mistake: KeyError: 'colour'"),
         (lambda: Readings((Reading(**MADE), Reading(**MADE))), BrokenPlugIn, "returns speed_gb_per_s more than once; rename it there"),
         (lambda: Path("/no/such/file").read_text(), DeviceFailed, "failed: FileNotFoundError"),
+        (lambda: sys.exit(3), DeviceFailed, "failed: SystemExit: 3"),
     ],
 )
 def test_a_mistake_of_a_test_is_told_from_a_failure_of_the_device(
@@ -97,10 +100,55 @@ def test_a_mistake_of_a_test_is_told_from_a_failure_of_the_device(
         run_here("fake", ("wrong",), 1.0)
 
 
-def test_a_mistake_in_the_fresh_process_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.TESTS["fake"], "wrong", registry.TestEntry("absent:Wrong"))  # the process knows no such test
+def test_a_test_that_only_the_fresh_process_does_not_know_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.TESTS["fake"], "wrong", registry.TestEntry("absent:Wrong"))
     with pytest.raises(BrokenPlugIn, match=r"fake has no test 'wrong'"):
         run_in_fresh_process("fake", ("wrong",), 1.0, os.environ)
+
+
+OWN = """
+class Own:
+    def run(self, share):
+        {body}
+"""
+REGISTERED = """
+import sys
+sys.path.insert(0, {root!r})
+from worker.hardware_tests import registry
+registry.TESTS["fake"]["own"] = registry.TestEntry("own_test:Own")
+"""
+# PyTorch's message for a CUDA error has lines of advice after the cause.
+CUDA_ERROR = "CUDA error: an illegal memory access was encountered\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+
+
+def run_own(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a test in a fresh process that knows it, because Python imports `sitecustomize` when it starts."""
+    (folder / "own_test.py").write_text(OWN.format(body=body))
+    (folder / "sitecustomize.py").write_text(REGISTERED.format(root=str(ROOT)))
+    monkeypatch.setitem(registry.TESTS["fake"], "own", registry.TestEntry("own_test:Own"))
+    return run_in_fresh_process("fake", ("own",), 1.0, dict(os.environ) | {"PYTHONPATH": str(folder)})
+
+
+def test_a_mistake_in_the_fresh_process_is_the_same_error_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(BrokenPlugIn, match=r"^the test 'own' of fake has a mistake: KeyError: 'colour'$"):
+        run_own("return {}['colour']", tmp_path, monkeypatch)
+
+
+def test_a_failure_of_several_lines_in_the_fresh_process_keeps_its_test_and_its_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(DeviceFailed) as failed:
+        run_own(f"raise RuntimeError({CUDA_ERROR!r})", tmp_path, monkeypatch)
+    assert failed.value.detail == (
+        "the hardware tests of fake ended with exit code 1: the test 'own' of fake failed: RuntimeError: CUDA error: an illegal memory "
+        "access was encountered For debugging consider passing CUDA_LAUNCH_BLOCKING=1"
+    )
+
+
+def test_a_test_that_ends_its_process_is_no_mistake_whatever_its_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The exit code `BROKEN` says that a test has a mistake, and a test may choose the same number by chance."""
+    with pytest.raises(DeviceFailed, match=r"exit code 1: the test 'own' of fake failed: SystemExit: 3"):
+        run_own(f"raise SystemExit({BROKEN})", tmp_path, monkeypatch)
 
 
 def test_an_unknown_test_is_refused_before_a_process_is_started() -> None:
