@@ -206,6 +206,8 @@ def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> tuple[
                 "the counter of energy fell while the device was idle (it was set to zero, or corrected): the idle power is unknown",
             )
         watts = (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else None
+        if watts == 0:  # the window is short, and a counter that is broken gives no energy either
+            return None, "the counter did not step while the device was idle, so the idle power is unknown"
     if watts is None:
         return None, "no sample was taken while the device was idle"
     if watts <= 0:
