@@ -120,6 +120,15 @@ def test_a_meter_without_a_power_is_no_power_of_zero(watts: float) -> None:
     assert facts.energy.idle_w is None
 
 
+def test_a_power_of_zero_in_a_short_part_is_not_put_down_to_its_length() -> None:
+    """More inferences would not mend a meter that does not work. The reason of the energy is another one."""
+    column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
+    found = figures(beside(looks((column, 0.0)), [Window(1.0, 2.0, 10)], "cpu"))
+    assert (found[POWER].value, found[POWER].n) == (None, 0)
+    assert found[POWER].missing == "the sampled power is 0 W on average, which no device takes: its meter does not work"
+    assert found[ENERGY].missing.startswith("too short")
+
+
 def test_power_needs_less_than_energy_and_the_reason_says_what_is_lacking() -> None:
     column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
     found = figures(beside(looks((column, 7.0)), [Window(1.0, 2.0, 10)], "cpu"))
