@@ -120,7 +120,8 @@ def test_the_value_of_a_label_may_have_any_character(odd: str) -> None:
 
 
 def test_a_name_in_quotes_is_read_as_prometheus_3_writes_it() -> None:
-    page = '# TYPE "h.s" histogram\n{"my.metric",a="b"} 1\n{"other.one"} 2'
+    parts = '{"h.s_bucket",le="1"} 3\n{"h.s_sum"} 4\n{"h.s_count"} 5'
+    page = f'# TYPE "h.s" histogram\n{parts}\n# TYPE "my.metric" gauge\n{{"my.metric",a="b"}} 1\n{{"other.one"}} 2'
     assert parse(page, "http://x") == {'{"my.metric",a="b"}': 1.0, '{"other.one"}': 2.0}
 
 
