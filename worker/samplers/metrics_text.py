@@ -58,9 +58,15 @@ def fetch(url: str) -> str:
         mend = _login_advice(url, error.url) if error.code == 401 else "name the page with the metrics, which often ends in /metrics"
         raise NoPage(f"{shown} answers {error.code}; {mend}") from error
     except (OSError, HTTPException) as error:
-        raise NoPage(f"{shown} does not answer: {getattr(error, 'reason', None) or error or type(error).__name__}") from error
+        raise NoPage(f"{shown} does not answer: {_said_by(error)}") from error
     except (ValueError, zlib.error) as error:
-        raise NoPage(f"{shown} cannot be read: {getattr(error, 'reason', None) or error}") from error
+        raise NoPage(f"{shown} cannot be read: {_said_by(error)}") from error
+
+
+def _said_by(error: Exception) -> str:
+    """Return the text of an error, or of its cause, without ends of lines. Return its name if it has no text."""
+    cause = getattr(error, "reason", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def _login_advice(url: str, asking: str) -> str:

@@ -139,6 +139,9 @@ def odd_pages() -> Iterator[str]:
                 "/elsewhere": f"http://localhost:{port}/who",
                 "/elsewhere-login": f"http://localhost:{port}/login",
             }
+            if self.path == "/silent":
+                self.wfile.write(b"\r\n")
+                return
             if self.path == "/login" and self.headers["Authorization"] != "Basic bWU6YTpi":
                 self.send_response(401)
             else:
@@ -176,6 +179,7 @@ def test_a_page_is_read_packed_with_a_login_and_elsewhere_without_one(odd_pages:
         ("ftp", "unknown url type: ftp"),
         ("loop", "answers 302"),
         ("redirected", "answers 401; it asks for a login, and it refuses that of the address: check the user and the password"),
+        ("silent", r"does not answer: BadStatusLine$"),
     ],
 )
 def test_a_page_that_is_not_quite_right_is_refused_and_no_message_has_its_login(odd_pages: str, path: str, said: str) -> None:
