@@ -213,7 +213,10 @@ def test_a_battery_that_is_taken_out_is_null_from_then_on(tmp_path: Path) -> Non
     sampler.read()
     shutil.rmtree(folder)
     assert sampler.read() == [None, None, None]
-    assert sampler.missing()["battery_bat0_w"] == "this battery is not there any more"
+    gone = "this battery is not there any more"
+    assert sampler.missing() == {"battery_bat0_w": gone, "battery_bat0_j": gone, "battery_bat0_percent": gone}
+    sampled.battery(tmp_path)
+    assert sampler.read() == [None, None, None], "what is put in may be another battery"
 
 
 def test_batteries_with_odd_names_have_columns_of_their_own(tmp_path: Path) -> None:
