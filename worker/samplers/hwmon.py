@@ -23,7 +23,6 @@ WHOLE_BOARD = re.compile(r"vdd_in|pom_5v_in|vdd_5v_in|sys(tem)?[ _]?(in|total|po
 METERS = ("power_meter", "acpi_power_meter")
 MAX_RAILS = 32
 
-
 _Number = tuple[Path, str]  # the folder of a chip, and the number of one of its rails
 
 
