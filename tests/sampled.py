@@ -84,6 +84,7 @@ class NvmlDouble(types.ModuleType):
     """Stands for the module `pynvml`, with its documented functions, units and errors. `calls` counts the questions."""
 
     NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM = 0, 1, 2
+    NVML_PERF_POLICY_THERMAL = 1
     NVML_ERROR_UNINITIALIZED, NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_DRIVER_NOT_LOADED = 1, 3, 9
     NVML_ERROR_TIMEOUT, NVML_ERROR_GPU_IS_LOST, NVML_ERROR_UNKNOWN = 10, 15, 999
     WORDS: ClassVar[dict[int, str]] = {
@@ -171,6 +172,10 @@ class NvmlDouble(types.ModuleType):
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, gpu: FakeGpu) -> int:  # noqa: N802 - the library's name
         self._ask("throttle", gpu)
         return 0x04
+
+    def nvmlDeviceGetViolationStatus(self, gpu: FakeGpu, _policy: int) -> Any:  # noqa: N802 - the library's name
+        self._ask("violation", gpu)
+        return types.SimpleNamespace(referenceTime=0, violationTime=0)
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[Any]:  # noqa: N802 - the library's name
         self._ask("processes", gpu)

@@ -43,7 +43,8 @@ class GpuWatch:
 
         self._nvml: Any = pynvml
         pynvml.nvmlInit()
-        found = (self._asked(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        self._counted: int = pynvml.nvmlDeviceGetCount()
+        found = (self._asked(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(self._counted))
         self._handles = [handle for handle in found if handle is not None]  # one that has fallen off the bus cannot be opened
 
     def close(self) -> None:
@@ -74,6 +75,9 @@ class GpuWatch:
         )
 
     def _processes(self) -> frozenset[int] | None:
+        """Return the processes on all GPUs, or None if one of the GPUs cannot be asked: an empty set would say that there is none."""
+        if len(self._handles) < self._counted:
+            return None
         found: set[int] = set()
         for handle in self._handles:
             running = self._asked(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)

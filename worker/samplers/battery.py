@@ -16,6 +16,7 @@ from worker.samplers.kept_file import number_in, text_in
 
 FOLDER = "sys/class/power_supply"
 DISCHARGING = "discharging"
+GONE = "this battery is not there any more"
 
 
 def lack(place: Place) -> Lack | None:
@@ -77,13 +78,15 @@ class Battery:
     def read(self) -> Values:
         values: list[float | None] = []
         for name, battery in self._batteries.items():
-            power, energy = f"{name}_w", f"{name}_j"
+            power, energy, percent = f"{name}_w", f"{name}_j", f"{name}_percent"
             if charged := _plugged_in(battery):
                 self._missing = {power: charged, energy: charged} | self._missing
+                if charged == GONE:
+                    self._missing[percent] = GONE
             values += [
                 None if power in self._missing else _watts(battery),
                 None if energy in self._missing else self._given(battery),
-                number_in(battery / "capacity"),
+                None if percent in self._missing else number_in(battery / "capacity"),
             ]
         return values
 
@@ -118,7 +121,7 @@ def _says_no_energy(battery: Path) -> str:
 def _plugged_in(battery: Path) -> str:
     status = text_in(battery / "status").lower()
     if not status and not battery.exists():
-        return "this battery is not there any more"
+        return GONE
     return "" if status == DISCHARGING else f"the device does not run on this battery (it is {status or 'in an unknown state'})"
 
 

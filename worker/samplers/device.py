@@ -29,6 +29,7 @@ class WholeDevice:
     """Samples the use of the whole device. A source that the system does not show is a column with its reason."""
 
     def __init__(self, place: Place) -> None:
+        self._root = place.root
         self._proc = place.root / "proc"
         self._linux = (self._proc / "stat").exists()
         self._files: dict[str, KeptFile] = {}
@@ -45,7 +46,7 @@ class WholeDevice:
                     self._files[name] = KeptFile(self._proc / name)
                 except OSError as error:
                     self._lose(name, f"/proc/{name} cannot be read: {error.strerror}")
-            self._disks, self._layers = _disks_of(self._block), _layers_of(self._net)
+            self._list_parts()
         self.read()
         return [
             Column(name=name, unit=unit, source="device", missing=self._missing.get(name, ""))
@@ -73,6 +74,19 @@ class WholeDevice:
         for file in self._files.values():
             file.close()
 
+    def _list_parts(self) -> None:
+        """Find out which disks and interfaces count. Without that, their bytes would be missing, or counted twice."""
+        for file, folder in (("diskstats", self._block), ("net/dev", self._net)):
+            if file not in self._files:
+                continue
+            try:
+                if file == "diskstats":
+                    self._disks = _disks_of(folder)
+                else:
+                    self._layers = _layers_of(folder)
+            except OSError as error:
+                self._lose(file, f"/{folder.relative_to(self._root).as_posix()} cannot be read: {error.strerror}")
+
     def _lose(self, file: str, why: str) -> None:
         columns = {
             "stat": ("device_cpu_percent",),
@@ -80,7 +94,8 @@ class WholeDevice:
             "diskstats": ("device_read_mb_per_s", "device_written_mb_per_s"),
             "net/dev": ("device_received_mb_per_s", "device_sent_mb_per_s"),
         }
-        self._files.pop(file, None)
+        if (kept := self._files.pop(file, None)) is not None:
+            kept.close()
         self._missing |= dict.fromkeys(columns[file], why)
 
     def _of_proc(self) -> tuple[dict[str, float], float | None]:
@@ -97,7 +112,6 @@ class WholeDevice:
                 else:
                     counters |= _network_bytes(file.text(), self._layers)
             except (OSError, ValueError, IndexError, KeyError) as error:
-                file.close()
                 self._lose(name, f"/proc/{name} could not be read any more: {error}")
         return counters, memory
 
@@ -156,23 +170,22 @@ def _of_psutil() -> tuple[dict[str, float], float | None]:
 
 
 def _disks_of(block: Path) -> frozenset[str]:
-    """Return the disks of a machine, without partitions and without the layers above a disk, which show the same bytes again."""
-    return frozenset(name for name in _names_in(block) if not name.startswith(("loop", "ram", "dm-", "md", "zram")))
+    """Return the disks of a machine, without partitions and without the layers above a disk, which show the same bytes again.
+
+    Raises:
+        OSError: The folder does not exist, or this user may not see it, as in some containers.
+    """
+    return frozenset(one.name for one in block.iterdir() if not one.name.startswith(("loop", "ram", "dm-", "md", "zram")))
 
 
 def _layers_of(net: Path) -> frozenset[str]:
     """Return the interfaces without hardware, such as bridges and those of containers: what passes them passes hardware, too.
 
     In a container no interface has hardware. There, none is above another.
+
+    Raises:
+        OSError: The folder does not exist, or this user may not see it, as in some containers.
     """
-    names = _names_in(net)
+    names = [one.name for one in net.iterdir()]
     without = frozenset(name for name in names if not (net / name / "device").exists())
     return without if len(without) < len(names) else frozenset()
-
-
-def _names_in(folder: Path) -> list[str]:
-    """Return the names in a folder. None are returned if it does not exist, or if this user may not see it, as in some containers."""
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return []

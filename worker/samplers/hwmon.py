@@ -23,6 +23,8 @@ WHOLE_BOARD = re.compile(r"vdd_in|pom_5v_in|vdd_5v_in|sys(tem)?[ _]?(in|total|po
 METERS = ("power_meter", "acpi_power_meter")
 MAX_RAILS = 32
 
+_Number = tuple[Path, str]  # the folder of a chip, and the number of one of its rails
+
 
 @dataclass
 class _Rail:
@@ -45,11 +47,15 @@ class Hwmon:
 
     def open(self) -> Sequence[Column]:
         columns: list[Column] = []
+        lost: set[_Number] = set()  # rails of the whole device of which something cannot be read
+        read: dict[str, set[_Number]] = {"power": set(), "energy": set()}  # rails that can be read, by role
         for sensor in _chosen(_found(self._root)):
             name = f"hwmon_{sensor.chip}_{sensor.label}_{'j' if sensor.role == 'energy' else 'w'}"
             name = unused(name, {column.name for column in columns})
             files, why = _opened(sensor.paths)
             self._rails.append(_Rail(name, files, sensor.scale))
+            if sensor.feeds == "board":
+                (lost if why else read[sensor.role]).add(sensor.number)
             columns.append(
                 Column(
                     name=name,
@@ -63,10 +69,12 @@ class Hwmon:
             )
         if not columns:
             raise Vanished(str(lack(Place(root=self._root))))
-        if any(column.missing and column.feeds == "board" for column in columns):
-            # The power of the whole device is that of all its feeds. Those that can be read are shown, and enter no figure.
-            return [replace(one, role="value") if one.feeds == "board" and not one.missing else one for one in columns]
-        return columns
+        # The power of the whole device is that of all its feeds, and so is its energy. If one feed is lacking, those that can be read are
+        # shown, and enter no figure. A power is complete although the energy of one of its rails cannot be read, and the other way round.
+        incomplete = {role for role, rails in read.items() if not lost <= rails}
+        return [
+            replace(one, role="value") if one.feeds == "board" and not one.missing and one.role in incomplete else one for one in columns
+        ]
 
     def read(self) -> Values:
         return [self._value(rail) for rail in self._rails]
@@ -101,6 +109,10 @@ class _Sensor:
     feeds: Feeds
     paths: tuple[Path, ...]
     scale: float
+
+    @property
+    def number(self) -> _Number:
+        return self.paths[0].parent, re.sub(r"\D", "", self.paths[0].name)
 
 
 def _chosen(found: Sequence[_Sensor]) -> list[_Sensor]:

@@ -34,11 +34,13 @@ def fetch(url: str) -> str:
     import urllib.request as web
     from http.client import HTTPException
 
+    from worker.samplers.redirections import Redirections
+
     shown = shown_address(url)
     if not url.lower().startswith(("http://", "https://")):
         raise NoPage(f"{shown} is no address of a page: it must start with http:// or https://")
     opener = web.OpenerDirector()  # it reads no proxy: a service that is measured is not behind one. A redirection cannot leave HTTP
-    for handler in (web.HTTPHandler, web.HTTPSHandler, web.HTTPRedirectHandler, web.HTTPErrorProcessor, web.HTTPDefaultErrorHandler):
+    for handler in (web.HTTPHandler, web.HTTPSHandler, Redirections, web.HTTPErrorProcessor, web.HTTPDefaultErrorHandler):
         opener.add_handler(handler())
     opener.add_handler(web.UnknownHandler())
     clock = SystemClock()
@@ -53,16 +55,29 @@ def fetch(url: str) -> str:
             return str(_content(answer, shown, clock, begin), "utf-8", "replace").removeprefix("\ufeff")
     except urllib.error.HTTPError as error:
         error.close()
-        mend = (
-            "it asks for a login: write it in the address, as in http://user:password@host/metrics"
-            if error.code == 401
-            else "name the page with the metrics, which often ends in /metrics"
-        )
+        mend = _login_advice(url, error.url) if error.code == 401 else "name the page with the metrics, which often ends in /metrics"
         raise NoPage(f"{shown} answers {error.code}; {mend}") from error
     except (OSError, HTTPException) as error:
-        raise NoPage(f"{shown} does not answer: {getattr(error, 'reason', None) or error or type(error).__name__}") from error
+        raise NoPage(f"{shown} does not answer: {_said_by(error)}") from error
     except (ValueError, zlib.error) as error:
-        raise NoPage(f"{shown} cannot be read: {getattr(error, 'reason', None) or error}") from error
+        raise NoPage(f"{shown} cannot be read: {_said_by(error)}") from error
+
+
+def _said_by(error: Exception) -> str:
+    """Return the text of an error, or of its cause, without ends of lines. Return its name if it has no text."""
+    cause = getattr(error, "reason", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _login_advice(url: str, asking: str) -> str:
+    """Return what to do about a page that asks for a login. `asking` is its address after all redirections."""
+    from worker.samplers.redirections import same_server  # imported late for the same reason as in `fetch`
+
+    if not same_server(url, asking):
+        return f"it redirects to {shown_address(asking)}, which gets no login of another address; name that address with its login"
+    if login_of(url):
+        return "it asks for a login, and it refuses that of the address: check the user and the password"
+    return "it asks for a login: write it in the address, as in http://user:password@host/metrics"
 
 
 def _content(answer: HTTPResponse, shown: str, clock: Clock, begin: float) -> bytes:

@@ -25,7 +25,7 @@ _LABELS = r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}'
 # Prometheus 3 writes a name with any other character in quotes, as the first thing within the braces.
 _SAMPLE = re.compile(rf"((?:{_NAME})?)\s*({_LABELS})?\s+(\S+)(?:\s+\S+)?(?:\s+#.*)?")
 _QUOTED_NAME = re.compile(r'\{\s*"((?:[^"\\]|\\.)*)"\s*[,}]')
-_TYPE = re.compile(rf"#\s*TYPE\s+({_NAME})\s+(\w+)\s*")
+_TYPE = re.compile(rf'#\s*TYPE\s+(?:({_NAME})|"((?:[^"\\]|\\.)*)")\s+(\w+)\s*')
 
 
 def lack(place: Place) -> Lack | None:
@@ -107,7 +107,7 @@ def parse(text: str, url: str) -> dict[str, float]:
             continue
         if line.startswith("#"):
             if match := _TYPE.fullmatch(line):
-                kinds[match[1]] = match[2]
+                kinds[match[1] or match[2]] = match[3]
             continue
         match = _SAMPLE.fullmatch(line)
         value = _number(match[3]) if match else None

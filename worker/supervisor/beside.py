@@ -52,12 +52,12 @@ def beside(looks: Looks, windows: Sequence[Window], on: Feeds, idle: Window | No
     gpus, unknown = _gpus_of_job(looks) if on == "gpu" else (frozenset(), NOT_ON_A_GPU)
     energy, columns = _energy(looks, windows, on, gpus, unknown)
     idle_w, no_idle = _idle_watts(looks, columns, idle) if idle is not None else (known_idle_w if columns else None, NO_IDLE)
-    watts, counted = _watts(looks, columns, windows, energy)
+    watts, counted, no_watts = _watts(looks, columns, windows, energy)
     figures = [
         _gpu_figure(looks, GPU_PERCENT, "use", gpus, unknown, windows),
         _gpu_figure(looks, GPU_TEMPERATURE, "temperature", gpus, unknown, windows),
         _gpu_figure(looks, GPU_MEMORY, "memory", gpus, unknown, None),
-        _figure(POWER, watts, energy.missing, n=counted),
+        _figure(POWER, watts, no_watts, n=counted),
         _figure(ENERGY, energy.per_inference, energy.missing or NO_UNITS, n=energy.inferences, repeats=energy.repeats),
         _above_idle(energy, idle_w, no_idle),
     ]
@@ -174,20 +174,20 @@ def _gpu_figure(looks: Looks, name: str, role: Role, gpus: frozenset[str], unkno
     return _figure(name, value, "no sample lies in the timed inferences: they took less than the time between two samples", n=counted)
 
 
-def _watts(looks: Looks, columns: Sequence[Series], windows: Sequence[Window], energy: Measured) -> tuple[float | None, int]:
-    """Return the average power, and from how many samples it is computed. Fewer samples do for it than for an energy.
+def _watts(looks: Looks, columns: Sequence[Series], windows: Sequence[Window], energy: Measured) -> tuple[float | None, int, str]:
+    """Return the average power, from how many samples it is computed, and why it is not known. It needs fewer samples than an energy.
 
     It is that of the counter if the energy of the counter is valid, else the average of the sampled power.
     """
     role = "energy" if energy.source == "counter" else "power"
     found = [values for column, values in columns if column.role == role]
     if not found or (energy.watts is None and energy.checked is not None):  # counter and power disagree, so neither is believed
-        return None, 0
+        return None, 0, energy.missing
     values = added(found)
     watts = energy.watts if energy.watts is not None else average(looks.times, values, windows)
-    if watts is not None and watts <= 0:  # a meter that does not work: no device takes nothing
-        return None, 0
-    return watts, len(inside(looks.times, values, windows))
+    if watts is not None and watts <= 0:  # more inferences, which the reason of the energy may ask for, would not mend this
+        return None, 0, f"the sampled power is {watts:.3g} W on average, which no device takes: its meter does not work"
+    return watts, len(inside(looks.times, values, windows)), energy.missing
 
 
 def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> tuple[float | None, str]:
@@ -206,6 +206,8 @@ def _idle_watts(looks: Looks, columns: Sequence[Series], idle: Window) -> tuple[
                 "the counter of energy fell while the device was idle (it was set to zero, or corrected): the idle power is unknown",
             )
         watts = (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else None
+        if watts == 0:  # the window is short, and a counter that is broken gives no energy either
+            return None, "the counter did not step while the device was idle, so the idle power is unknown"
     if watts is None:
         return None, "no sample was taken while the device was idle"
     if watts <= 0:

@@ -120,7 +120,8 @@ def test_the_value_of_a_label_may_have_any_character(odd: str) -> None:
 
 
 def test_a_name_in_quotes_is_read_as_prometheus_3_writes_it() -> None:
-    page = '# TYPE "h.s" histogram\n{"my.metric",a="b"} 1\n{"other.one"} 2'
+    parts = '{"h.s_bucket",le="1"} 3\n{"h.s_sum"} 4\n{"h.s_count"} 5'
+    page = f'# TYPE "h.s" histogram\n{parts}\n# TYPE "my.metric" gauge\n{{"my.metric",a="b"}} 1\n{{"other.one"}} 2'
     assert parse(page, "http://x") == {'{"my.metric",a="b"}': 1.0, '{"other.one"}': 2.0}
 
 
@@ -136,7 +137,11 @@ def odd_pages() -> Iterator[str]:
                 "/ftp": "ftp://127.0.0.1/metrics",
                 "/loop": "/loop",
                 "/elsewhere": f"http://localhost:{port}/who",
+                "/elsewhere-login": f"http://localhost:{port}/login",
             }
+            if self.path == "/silent":
+                self.wfile.write(b"\r\n")
+                return
             if self.path == "/login" and self.headers["Authorization"] != "Basic bWU6YTpi":
                 self.send_response(401)
             else:
@@ -173,7 +178,8 @@ def test_a_page_is_read_packed_with_a_login_and_elsewhere_without_one(odd_pages:
         ("cut", "ended too early, after 13 bytes"),
         ("ftp", "unknown url type: ftp"),
         ("loop", "answers 302"),
-        ("redirected", "answers 401; it asks for a login"),
+        ("redirected", "answers 401; it asks for a login, and it refuses that of the address: check the user and the password"),
+        ("silent", r"does not answer: BadStatusLine$"),
     ],
 )
 def test_a_page_that_is_not_quite_right_is_refused_and_no_message_has_its_login(odd_pages: str, path: str, said: str) -> None:
@@ -181,6 +187,18 @@ def test_a_page_that_is_not_quite_right_is_refused_and_no_message_has_its_login(
         fetch(f"http://me:secret@{odd_pages}/{path}")
     assert "secret" not in str(refused.value)
     assert "***@" in str(refused.value)
+
+
+def test_a_login_is_sent_again_after_a_redirection_on_the_same_server(odd_pages: str) -> None:
+    assert parse(fetch(f"http://me:a%3Ab@{odd_pages}/redirected"), "x")["login"] == 1
+
+
+def test_a_redirection_to_another_server_that_asks_for_a_login_is_said(odd_pages: str) -> None:
+    port = odd_pages.partition(":")[2]
+    said = f"answers 401; it redirects to http://localhost:{port}/login, .*; name that address with its login"
+    with pytest.raises(NoPage, match=said) as refused:
+        fetch(f"http://me:a%3Ab@{odd_pages}/elsewhere-login")
+    assert "a%3Ab" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["http://[::1/x", "http://host:port/x", "http://me:secret@/x", "http://127.0.0.1:1/\u00fc"])

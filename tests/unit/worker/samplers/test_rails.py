@@ -213,7 +213,10 @@ def test_a_battery_that_is_taken_out_is_null_from_then_on(tmp_path: Path) -> Non
     sampler.read()
     shutil.rmtree(folder)
     assert sampler.read() == [None, None, None]
-    assert sampler.missing()["battery_bat0_w"] == "this battery is not there any more"
+    gone = "this battery is not there any more"
+    assert sampler.missing() == {"battery_bat0_w": gone, "battery_bat0_j": gone, "battery_bat0_percent": gone}
+    sampled.battery(tmp_path)
+    assert sampler.read() == [None, None, None], "what is put in may be another battery"
 
 
 def test_batteries_with_odd_names_have_columns_of_their_own(tmp_path: Path) -> None:
@@ -240,6 +243,28 @@ def test_the_meters_of_two_chips_are_not_added_and_a_whole_that_cannot_be_read_i
     sampled.put(tmp_path / "sys/class/hwmon/hwmon2/power1_input", "")
     _, columns = opened("hwmon", tmp_path)
     assert [(column.role, bool(column.missing)) for column in columns] == [("value", False), ("power", True), ("power", False)]
+
+
+def _board(root: Path, **values: object) -> Sequence[tuple[str, str]]:
+    """Return name and role of the columns of a chip whose rails are all labelled as the whole device."""
+    folder = root / "sys/class/hwmon/hwmon0"
+    sampled.put(folder / "name", "ltc2947")
+    for file, value in values.items():
+        sampled.put(folder / f"{file}_label", "system power")
+        sampled.put(folder / f"{file}_input", value)
+    sampler, columns = opened("hwmon", root)
+    sampler.close()
+    return [(column.name.removeprefix("hwmon_ltc2947_system_power_"), column.role) for column in columns]
+
+
+def test_an_energy_that_cannot_be_read_leaves_the_power_of_the_same_rail(tmp_path: Path) -> None:
+    assert _board(tmp_path, energy1="", power1=7_000_000) == [("w", "power"), ("j", "energy")]
+
+
+def test_a_power_is_not_taken_for_that_of_the_whole_device_if_another_rail_shows_nothing(tmp_path: Path) -> None:
+    """The second rail has no power, and its energy cannot be read. The power of the first one alone would be too little."""
+    found = _board(tmp_path, power1=7_000_000, energy1=5_000_000, energy2="")
+    assert found == [("w", "value"), ("j", "value"), ("j_2", "energy")]
 
 
 def test_the_rail_of_the_whole_device_is_read_though_many_others_come_first(tmp_path: Path) -> None:

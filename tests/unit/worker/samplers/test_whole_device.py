@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests import sampled
 from worker.samplers import kept_file
-from worker.samplers.base import Place, Sampler
+from worker.samplers.base import Place, Sampler, Values
 from worker.samplers.kept_file import KeptFile
 from worker.samplers.registry import make
 
@@ -29,6 +30,7 @@ def proc(root: Path, sectors: int = 0, received: int = 0) -> None:
     line = f"{received} 0 0 0 0 0 0 0 {received} 0 0 0 0 0 0 0"
     sampled.put(root / "proc/net/dev", "Inter-|\n face |\n" + "\n".join(f"  {name}: {line}" for name in ("lo", "eth0", "br0", "veth1")))
     (root / "sys/block/sda").mkdir(parents=True, exist_ok=True)
+    (root / "sys/class/net").mkdir(parents=True, exist_ok=True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
@@ -90,10 +92,36 @@ def test_a_network_interface_that_comes_or_goes_is_no_burst_of_bytes(tmp_path: P
         assert sampler.read()[place] == 0.0
 
 
-def test_a_folder_that_may_not_be_seen_costs_its_own_columns_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "lost", "kept"),
+    [
+        ("sys/block", ("device_read_mb_per_s", "device_written_mb_per_s"), "device_received_mb_per_s"),
+        ("sys/class/net", ("device_received_mb_per_s", "device_sent_mb_per_s"), "device_read_mb_per_s"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_cannot_be_listed_costs_its_own_columns_only(
+    tmp_path: Path, folder: str, lost: tuple[str, ...], kept: str, there: bool
+) -> None:
+    """Without it no disk is known, and what passes a bridge would be counted twice. Both must be null with the reason, and not a number."""
     proc(tmp_path)
-    (tmp_path / "sys/block/sda").rmdir()
-    (tmp_path / "sys/block").rmdir()
-    sampled.put(tmp_path / "sys/block", "no folder")
-    sampler, at = opened("device", tmp_path)
-    assert sampler.read()[at["device_memory_mb"]] == 1.0
+    shutil.rmtree(tmp_path / folder)
+    if there:
+        sampled.put(tmp_path / folder, "no folder")
+    sampler = make("device", Place(tmp_path))
+    columns = {column.name: column for column in sampler.open()}
+    values = dict(zip(columns, _after_traffic(sampler, tmp_path), strict=True))
+    assert [values[name] for name in lost] == [None, None]
+    for name in lost:
+        assert columns[name].missing.startswith(f"/{folder} cannot be read: ")
+        assert sampler.missing()[name] == columns[name].missing
+    assert (values["device_memory_mb"], columns["device_memory_mb"].missing) == (1.0, "")
+    assert (values[kept] or 0.0) > 0
+    sampler.close()
+
+
+def _after_traffic(sampler: Sampler, root: Path) -> Values:
+    """Return what is sampled after 450 MB were read from the disk and received."""
+    sampled.put(root / "proc/diskstats", f"   8  0 sda 1 0 {450 * 2048} 0 1 0 0 0 0 0 0")
+    sampled.put(root / "proc/net/dev", f"Inter-|\n face |\n  eth0: {450 * MB} 0 0 0 0 0 0 0 {450 * MB} 0 0 0 0 0 0 0")
+    return sampler.read()

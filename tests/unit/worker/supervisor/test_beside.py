@@ -120,6 +120,15 @@ def test_a_meter_without_a_power_is_no_power_of_zero(watts: float) -> None:
     assert facts.energy.idle_w is None
 
 
+def test_a_power_of_zero_in_a_short_part_is_not_put_down_to_its_length() -> None:
+    """More inferences would not mend a meter that does not work. The reason of the energy is another one."""
+    column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
+    found = figures(beside(looks((column, 0.0)), [Window(1.0, 2.0, 10)], "cpu"))
+    assert (found[POWER].value, found[POWER].n) == (None, 0)
+    assert found[POWER].missing == "the sampled power is 0 W on average, which no device takes: its meter does not work"
+    assert found[ENERGY].missing.startswith("too short")
+
+
 def test_power_needs_less_than_energy_and_the_reason_says_what_is_lacking() -> None:
     column = Column("hwmon_in_w", "W", "hwmon", role="power", feeds="board")
     found = figures(beside(looks((column, 7.0)), [Window(1.0, 2.0, 10)], "cpu"))
@@ -196,6 +205,17 @@ def test_an_idle_power_below_zero_is_never_subtracted() -> None:
     found, facts = beside(looks((meter, [-3.0] * 10 + [7.0] * 192)), WINDOWS, "cpu", idle=Window(0.0, 0.95, 0))
     assert facts.energy.idle_w is None
     assert "the sampled power of the idle device is -3 W" in figures((found, facts))[ENERGY_ABOVE_IDLE].missing
+
+
+def test_a_counter_that_did_not_step_in_the_short_idle_window_is_not_called_broken() -> None:
+    """The same counter gives the energy. It steps once a second, and the device was idle for less than that."""
+    column = Column("hwmon_total_j", "J", "hwmon", role="energy", feeds="board", step_s=0.05)
+    values = [6.0 * (place // 10) for place in range(202)]
+    found, facts = beside(looks((column, values)), WINDOWS, "cpu", idle=Window(0.0, 0.95, 0))
+    by_name = figures((found, facts))
+    assert by_name[ENERGY].value is not None
+    assert facts.energy.idle_w is None
+    assert by_name[ENERGY_ABOVE_IDLE].missing == "the counter did not step while the device was idle, so the idle power is unknown"
 
 
 def test_a_device_that_took_more_while_it_was_idle_has_no_energy_above_idle() -> None:
