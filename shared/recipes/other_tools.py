@@ -119,7 +119,9 @@ def place_of(location: Sequence[str | int], owner: type[BaseModel], recipe: Mapp
     word, where = str(last), tuple(above)
     if word in _LENGTHS and len(where) == 1 and (own := LENGTH_IN.get(str(where[0]))):
         return own
-    if where[:1] == ("service",) and (deeper := _deeper(word, owner)):
+    service = (recipe or {}).get("service")
+    runs_already = isinstance(service, Mapping) and "address" in service  # such a service takes no settings
+    if where[:1] == ("service",) and not runs_already and (deeper := _deeper(word, owner)):
         *outer, key = deeper
         return f"`{''.join(f'{name}: {{' for name in outer)}{key}: …{'}' * len(outer)}`"
     if word in PLACES and (where in _OPEN or (where[:1] == ("models",) and len(where) == 2)):

@@ -89,6 +89,10 @@ def test_a_word_of_another_tool_is_answered_with_ours(recipe: str, said: str) ->
         ("name: x\nservice: {type: redis, threads: 4}\n", "write `settings: {io_threads: …}`"),
         (POSTGRES % "connections: 100", "write `tuning: {max_connections: …}`"),
         ("name: x\nservice: {type: postgres, connections: 100}\n", "write `settings: {tuning: {max_connections: …}}`"),
+        (
+            "name: x\nservice: {type: postgres, address: 'postgresql://h/x', connections: 9}\n",
+            "write `client: {settings: {concurrent_clients",
+        ),
         (POSTGRES % "tuning: {connections: 100}", "did you mean 'max_connections'?"),
         (MODEL + "warmup: {duration: 3}\n", "write `warmup: {max_s: …}`"),
         (MODEL + "stop: {precision: 0.1, duration: 3}\n", "write `stop: {budget_s: …}`"),
