@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rich.cells import cell_len
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
+from rich.text import Text
 
 from cli.client import Client
 from cli.errors import Away, Unreachable
@@ -112,6 +114,17 @@ def _view(job: dict[str, Any]) -> JobView:
     )
 
 
+class _Progress(Progress):
+    """Shows bars, and above them a line that may use the whole width of the terminal."""
+
+    line = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.line:
+            yield Text(self.line)
+        yield from super().get_renderables()
+
+
 class _Bars:
     """Shows one bar for each job. A large campaign has one bar for all jobs and one for each running job."""
 
@@ -121,13 +134,14 @@ class _Bars:
         name = TextColumn("{task.description}", markup=False, table_column=self._name)
         bar, percent = BarColumn(bar_width=BAR if wide else SHORT_BAR), TextColumn("{task.percentage:>4.0f} %")
         words = TextColumn("{task.fields[words]}", table_column=self._words)
-        self._progress = Progress(name, bar, percent, words, *([TimeElapsedColumn()] if wide else []), console=err)
+        self._progress = _Progress(name, bar, percent, words, *([TimeElapsedColumn()] if wide else []), console=err)
         # The rest of the line is for the name and the stage. Rich would take something from every column, also from a percentage.
         taken = [BAR, PERCENT, ELAPSED] if wide else [SHORT_BAR, PERCENT]
         self._free = err.width - sum(taken) - len(taken) - 1
         self._bars: dict[str, TaskID] = {}
         self._whole: TaskID | None = None
         self._waits: Counter[str] = Counter()
+        self._reasons: set[str] = set()  # why the orchestrator has been away since it answered last, as far as they were printed
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -137,12 +151,13 @@ class _Bars:
         self._progress.stop()
 
     def show(self, campaign: dict[str, Any], jobs: list[JobView]) -> None:
+        self._reasons.clear()
+        self._fit([job.name for job in jobs] if campaign["total_jobs"] <= BARS else [campaign["name"], *(job.name for job in jobs)])
         if campaign["total_jobs"] > BARS:
             self._show_whole(campaign)
             running = {job.job_id for job in jobs}
             for gone in [job_id for job_id in self._bars if job_id not in running]:
                 self._progress.remove_task(self._bars.pop(gone))
-        self._fit([job.name for job in jobs] if campaign["total_jobs"] <= BARS else [campaign["name"], *(job.name for job in jobs)])
         self._show_long_waits(jobs)
         for job in jobs:
             if job.job_id not in self._bars:
@@ -168,7 +183,7 @@ class _Bars:
         """Print above the bars, once, what jobs have been waiting for, if their column is too narrow for it."""
         for words in dict.fromkeys(job.words for job in jobs if job.status == JobStatus.PENDING):
             self._waits[words] += 1
-            if self._waits[words] == LONG_WAIT and cell_len(words) > (self._words.max_width or 0):
+            if self._waits[words] == LONG_WAIT and not self._fits(words):
                 say(words)
 
     def _show_whole(self, campaign: dict[str, Any]) -> None:
@@ -177,11 +192,24 @@ class _Bars:
         if self._whole is None:
             self._whole = self._progress.add_task(campaign["name"], total=campaign["total_jobs"], words="")
         words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        if self._progress.line or not self._fits(words):  # once the counts have their own line, they stay there
+            self._progress.line = f"{campaign['name']}: {words}"
+            words = ""
         self._progress.update(self._whole, completed=ended, words=words)
 
+    def _fits(self, words: str) -> bool:
+        """Return whether the column for words shows all of these."""
+        return cell_len(words) <= (self._words.max_width or 0)
+
     def lost(self, why: str) -> None:
-        for bar in self._bars.values():
-            self._progress.update(bar, words=f"[yellow]{escape(why)}; waiting[/]")
+        """Show why there is nothing new. A reason that no bar shows whole is printed above the bars, once in each outage."""
+        words = f"{why}; waiting"
+        bars = [*self._bars.values(), *([self._whole] if self._whole is not None else [])]
+        if words not in self._reasons and (not bars or not self._fits(words)):
+            self._reasons.add(words)
+            say(words)
+        for bar in bars:
+            self._progress.update(bar, words=f"[yellow]{escape(words)}[/]")
 
 
 class _Lines:

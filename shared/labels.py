@@ -14,7 +14,7 @@ LONGEST_NAME = 200
 LONGEST_VALUE = 500  # characters; a list of 100 campaigns shows all of their labels
 
 PRICE_LABEL = "price_per_hour"  # what an hour of the worker's device costs, in any one currency
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 LabelName = Annotated[str, Field(max_length=LONGEST_NAME)]
 LabelValue = Annotated[str, Field(max_length=LONGEST_VALUE)]

@@ -23,7 +23,7 @@ from shared.recipes.forms import FORMS
 from shared.recipes.hub_addresses import wrong_hub_addresses
 from shared.recipes.keys import is_by_name, section
 from shared.recipes.other_frameworks import other_form, why_refused
-from shared.recipes.other_tools import PLACES
+from shared.recipes.other_tools import keys_that_fit, place_of
 from shared.recipes.schema import Recipe
 from shared.recipes.service_words import in_our_words
 from shared.recipes.services import TAGGED, UNKNOWN_TYPE
@@ -76,7 +76,7 @@ def parse_recipe(content: Any, source: str = "recipe", places: Places | None = N
     except (ValidationError, TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{source} cannot be read: {error}") from error
-        raise not_valid(source, _causes(error.errors(include_url=False)), lambda item: field_error(item, places)) from error
+        raise not_valid(source, _causes(error.errors(include_url=False)), lambda item: field_error(item, places, content)) from error
     if wrong := list(wrong_hub_addresses(recipe)):
         fields = [FieldError(path_of(place), _with_line(message, place, places)) for place, message in wrong[:MAX_FIELDS]]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -116,12 +116,17 @@ _SHAPES = dict.fromkeys(_LISTS, "must be a list") | dict.fromkeys(
 LONGEST_ADVICE = 80  # characters of a value that is shown as it should be written
 
 
-def field_error(item: Any, places: Places | None) -> FieldError:
-    """Convert one of pydantic's errors to the dotted key and a message for the sender."""
+def field_error(item: Any, places: Places | None, recipe: dict[str, Any] | None = None) -> FieldError:
+    """Convert one of pydantic's errors to the dotted key and a message for the sender.
+
+    Args:
+        recipe: the whole recipe as it is written, or None if all of it but the item has been checked already.
+    """
     location, owner = _keys_in(item["loc"], ends_with_key=item["type"] == "extra_forbidden")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = why_refused(location) or unknown_key(location[-1], list(owner.model_fields), PLACES)
+        known, place = keys_that_fit(owner, location, recipe), place_of(location, owner, recipe)
+        message = why_refused(location) or unknown_key(location[-1], known, {str(location[-1]): place})
     elif item["type"] == "missing" and location == ["on"]:
         message = "is missing; it says what a device must be able to do, such as [cpu.onnx]"
     elif item["type"] in _LISTS and isinstance(item["input"], str | int | float):

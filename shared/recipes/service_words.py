@@ -28,9 +28,9 @@ def in_our_words(content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(service, dict):
         return content
     content = {**content, "service": _service(service)}
-    client = content.get("client")
-    if isinstance(client, dict) or (client is None and service.get("type") in SERVICES):
-        content["client"] = _client(client or {}, service.get("type"))
+    client, named = content.get("client"), service.get("type")
+    if isinstance(client, dict) or (client is None and isinstance(named, str) and named in SERVICES):
+        content["client"] = _client(client or {}, named)
     benchmarks = content.get("benchmarks")
     if isinstance(benchmarks, dict) and isinstance(benchmarks.get("repeats"), int) and "repeats" not in content:
         content["repeats"] = benchmarks["repeats"]

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from cli.commands.doctor import _plug_ins
+from cli.plug_ins import ENTRY
 from cli.submission import read_recipe
 from shared import capabilities
 from shared.errors import InvalidInput
 from shared.scorers import registry as scorers
 from shared.tasks import registry as tasks
 from tests.plugins import install
+from worker.engines.registry import EngineEntry
 
 TASK = """
 from shared.tasks.base import Task
@@ -77,6 +79,16 @@ def test_the_doctor_names_what_packages_bring(folder: Path) -> None:
             "cpu.toy of the package toys 1.0 cannot be loaded from toy_engine:ENTRY",
         ),
         ({"cpu.toy": "toy_engine:ENTRY"}, "import sys; sys.exit(3)", "cpu.toy of the package toys 1.0 cannot be loaded from"),
+        (
+            {"cpu.toy": "toy_engine:OTHER"},
+            TASK,
+            "cpu.toy of the package toys 1.0: toy_engine:OTHER is int, and must be an EngineEntry of worker.engines.registry",
+        ),
+        (
+            {"cpu.toy": "toy_engine:EngineEntry"},
+            "class EngineEntry: pass",
+            "cpu.toy of the package toys 1.0: toy_engine:EngineEntry is type, and must be an EngineEntry of worker.engines.registry",
+        ),
         ({"cpu.onnx": "toy_engine:ENTRY"}, "", "the package toys brings an engine for cpu.onnx, which is taken"),
         ({"fleetmark.tasks/mine": "toy_engine:OTHER"}, TASK, "mine of the package toys 1.0: toy_engine:OTHER is int, and must be a Task"),
         ({"fleetmark.scorers/rouge": "toy_engine:MINE"}, TASK, "the package toys brings the scorer rouge, which is taken"),
@@ -90,3 +102,7 @@ def test_the_doctor_says_which_package_is_broken(
     (finding,) = _plug_ins()
     assert (finding.verdict, finding.mend) == ("wrong", "repair that package, or uninstall it")
     assert finding.found.replace(module, "toy_engine").startswith(said)
+
+
+def test_the_doctor_knows_the_class_that_a_worker_takes() -> None:
+    assert (EngineEntry.__module__, EngineEntry.__name__) == ENTRY

@@ -139,3 +139,71 @@ def test_a_long_wait_is_explained_once_in_full_where_its_column_is_too_narrow(
     with Client(server.url) as client:
         watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
     assert capsys.readouterr().err.count(reason) == times
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> io.StringIO:
+    """Give the command line a terminal, and return what is written to it."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width)
+    for module in ("cli.watching", "cli.terminal"):
+        monkeypatch.setattr(f"{module}.err", console)
+    return screen
+
+
+def lines_of(screen: io.StringIO) -> list[str]:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
+
+
+LARGE = DONE | {"name": "nightly-sweep", "total_jobs": 1_000}
+LONG_NAMES: dict[str, Any] = {
+    "model": "a-model-with-a-name-of-forty-characters.onnx",
+    "compute_unit": "cpu.onnx",
+    "options": {},
+    "error": None,
+    "status": "running",
+    "stage": "repeat 1 of 3: measuring",
+    "progress": 0.3,
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 119, 120])
+def test_every_count_of_a_large_campaign_is_shown_however_narrow_the_terminal_is(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    screen = on_a_terminal(monkeypatch, width)
+    counts = {"pending": 980, "running": 2, "complete": 13, "failed": 5, "cancelled": 0}
+    campaign = LARGE | {"job_breakdown": counts}
+    server.on("GET /api/campaigns/campaign-1", campaign | {"status": "running"}, campaign)
+    jobs = [LONG_NAMES | {"job_id": f"campaign-1-job-{number}"} for number in (1, 2)]
+    server.on("GET /api/jobs", {"jobs": jobs, "next_cursor": None})
+    with Client(server.url) as client:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    shown = " ".join(" ".join(lines_of(screen)).split())
+    assert "980 pending, 2 running, 13 complete, 5 failed" in shown
+    assert max(map(len, lines_of(screen))) <= width
+
+
+@pytest.mark.parametrize("running", [0, 2])
+def test_the_reason_of_an_outage_is_shown_once_in_full_on_a_narrow_terminal(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, running: int
+) -> None:
+    screen = on_a_terminal(monkeypatch, 80)
+    why = "Redis does not answer: Connection refused. Start it, or correct FLEETMARK_REDIS_URL"
+    away = Answer(503, {"error": "Unavailable", "detail": why})
+    counts = {"pending": 1_000 - running, "running": running, "complete": 0, "failed": 0, "cancelled": 0}
+    campaign = Answer(200, LARGE | {"status": "running", "job_breakdown": counts})
+    done = Answer(200, LARGE | {"job_breakdown": counts})
+    server.answers["GET /api/campaigns/campaign-1"] = [campaign, away, away, away, campaign, away, away, done]
+    server.on("GET /api/jobs", {"jobs": [LONG_NAMES | {"job_id": f"campaign-1-job-{n}"} for n in range(running)], "next_cursor": None})
+    with Client(server.url) as client:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    assert " ".join(" ".join(lines_of(screen)).split()).count(f"{why}; waiting") == 2, "once in each outage"
+
+
+def test_an_outage_before_the_first_answer_is_told_on_a_terminal(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = on_a_terminal(monkeypatch, 80)
+    server.answers["GET /api/campaigns/campaign-1"] = [AWAY, AWAY, Answer(200, DONE)]
+    server.on("GET /api/jobs", {"jobs": [], "next_cursor": None})
+    with Client(server.url) as client:
+        watch(client, "campaign-1", FakeClock(datetime(2026, 11, 25, tzinfo=UTC)))
+    assert "\n".join(lines_of(screen)).count("Redis does not answer; waiting") == 1

@@ -482,3 +482,9 @@ def test_every_pattern_of_a_service_is_said_in_words() -> None:
     }
     assert patterns
     assert patterns <= FORMS.keys()
+
+
+@pytest.mark.parametrize("written", ["[redis]", "{redis: 1}", "3"])
+def test_a_type_of_service_that_is_no_text_is_refused_like_any_other_type(written: str) -> None:
+    with pytest.raises(InvalidInput, match=r"service\.type: line 2: this version does not know"):
+        load_recipe(f"name: x\nservice: {{type: {written}}}\n")
