@@ -56,8 +56,8 @@ BLOCK: tuple[Step, ...] = (
 )
 CONSUMER: tuple[Step, ...] = (
     ("before", "orchestrator.consumer.loop:record", "status='complete'"),  # the batch is taken
-    ("before", "orchestrator.operations.record:keep_artifacts", ""),  # the transaction is committed, but there are no files yet
-    ("after", "orchestrator.operations.record:keep_artifacts", ""),
+    ("before", "orchestrator.operations.kept_files:keep_artifacts", ""),  # the transaction is committed, but there are no files yet
+    ("after", "orchestrator.operations.kept_files:keep_artifacts", ""),
     ("after", "orchestrator.registry.marks:Marks.tombstone", "{job}'"),  # everything is done except for the answer
     ("after", "orchestrator.consumer.loop:record", "'recorded'"),  # the answer is sent, but the batch is still in its list
     ("before", "orchestrator.operations.finish:write_campaign", ""),
