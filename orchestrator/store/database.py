@@ -211,8 +211,8 @@ def _as_unavailable() -> Iterator[None]:
             raise Unavailable(f"the database's disk is full ({_reason(error)}): free some space there, then try again") from error
         if getattr(error.orig, "sqlstate", None) == FORBIDDEN:
             raise Unavailable(f"the database refuses our user ({_reason(error)}): grant it every right on Fleetmark's tables") from error
-        todo = "correct FLEETMARK_DATABASE_URL" if _REFUSED.search(str(error.orig)) else "try again in a moment"
-        raise Unavailable(f"the database does not answer: {_reason(error)}; {todo}") from error
+        advice = "correct FLEETMARK_DATABASE_URL" if _REFUSED.search(str(error.orig)) else "try again in a moment"
+        raise Unavailable(f"the database does not answer: {_reason(error)}; {advice}") from error
 
 
 def _is_away(error: DBAPIError) -> bool:
